@@ -1,0 +1,12 @@
+//! The routing configuration between controller and router.
+//!
+//! In: what reconcile worked out. Out: a [`snapshot::Snapshot`], the one intermediate form, which
+//! `codec` writes as JSON lines and reads back, and `storage` holds in two slots for the workers.
+//!
+//! Architecture invariant: nothing here knows Kubernetes objects; names are opaque strings.
+
+pub mod identity;
+pub mod snapshot;
+
+pub use identity::{Checksum, Identity, Source};
+pub use snapshot::Snapshot;

@@ -1,0 +1,21 @@
+//! serval: a Kubernetes Gateway API implementation with fixed memory and deterministic logic.
+//!
+//! The module map is the way of the data:
+//!
+//! ```text
+//! watch (kube) -> decode, store (resource) -> reconcile -> config -> router -> stream
+//! ```
+//!
+//! Everything here but `shell` is `no_std`, without alloc, without IO, clock or randomness of its
+//! own: state machines that a driver feeds. The drivers are `shell` (threads, sockets, TLS) and the
+//! simulator in `vopr/`. `tests/no_alloc` links this library without an allocator to prove it.
+#![no_std]
+#![deny(missing_docs)]
+
+#[cfg(any(feature = "std", test))]
+extern crate std;
+
+pub mod limits;
+pub mod stdx;
+
+pub mod config;

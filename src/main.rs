@@ -1,0 +1,3 @@
+//! The binary: controller | router | run | check | limits.
+
+fn main() {}

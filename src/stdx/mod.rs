@@ -1,0 +1,76 @@
+//! What `no_std` lacks, in fixed capacity: tables, text arenas, time, randomness, hashes.
+//!
+//! Nothing here knows what serval is. `unsafe` is allowed here (and in `shell`), each with a reason.
+
+pub mod fnv;
+pub mod instant;
+pub mod pack;
+pub mod prng;
+pub mod table;
+pub mod text;
+
+pub use instant::{Duration, Instant, Now, Wall};
+pub use prng::Prng;
+pub use table::{Full, Span, Table};
+pub use text::{Arena, Text};
+
+use core::mem::MaybeUninit;
+
+/// Types for which all bytes zero is a valid, empty value.
+///
+/// Large tables are built in place from zeroed memory: `Table::new()` by value would pass through
+/// the stack, and pages nobody touches stay untouched.
+///
+/// # Safety
+/// All-zero bytes must be a valid value of the type.
+pub unsafe trait Zeroed: Sized {}
+
+/// Makes an uninitialised place hold its empty value.
+pub fn zeroed_in_place<T: Zeroed>(place: &mut MaybeUninit<T>) -> &mut T {
+    // SAFETY: the pointer covers exactly one T, and T: Zeroed says that zero bytes are a value.
+    unsafe {
+        core::ptr::write_bytes(place.as_mut_ptr(), 0, 1);
+        place.assume_init_mut()
+    }
+}
+
+macro_rules! zeroed_ints {
+    ($($int:ty),*) => {$(
+        // SAFETY: an integer of zero bytes is 0.
+        unsafe impl Zeroed for $int {}
+    )*};
+}
+zeroed_ints!(u8, u16, u32, u64, usize);
+
+// SAFETY: false is the byte 0.
+unsafe impl Zeroed for bool {}
+
+// SAFETY: each item is valid when zero.
+unsafe impl<T: Zeroed, const N: usize> Zeroed for [T; N] {}
+
+/// Implements [`Zeroed`] for a struct all of whose fields are; a field left out does not build.
+#[macro_export]
+macro_rules! zeroed_struct {
+    ($name:ident { $($field:tt: $kind:ty),* $(,)? }) => {
+        // SAFETY: every field is Zeroed: the function below does not compile otherwise.
+        unsafe impl $crate::stdx::Zeroed for $name {}
+        const _: () = {
+            fn _zeroed<T: $crate::stdx::Zeroed>(_: &T) {}
+            #[allow(dead_code, reason = "only type-checked")]
+            fn _all(value: &$name) {
+                let $name { $($field: _),* } = value;
+                $(let field: &$kind = &value.$field; _zeroed(field);)*
+            }
+        };
+    };
+}
+
+/// Implements [`Zeroed`] for a field-less enum whose named variant has the value 0.
+#[macro_export]
+macro_rules! zeroed_enum {
+    ($name:ident { $first:ident }) => {
+        const _: () = assert!($name::$first as u8 == 0 && size_of::<$name>() == 1);
+        // SAFETY: the enum is one byte and the variant above has the value 0.
+        unsafe impl $crate::stdx::Zeroed for $name {}
+    };
+}
