@@ -19,3 +19,8 @@ pub mod limits;
 pub mod stdx;
 
 pub mod config;
+pub mod resource;
+pub mod wire;
+
+#[cfg(feature = "std")]
+pub mod shell;

@@ -17,6 +17,8 @@ pub struct Span {
     pub len: u32,
 }
 
+crate::zeroed_struct!(Span { start: u32, len: u32 });
+
 impl Span {
     /// The empty range.
     pub const EMPTY: Span = Span { start: 0, len: 0 };

@@ -13,6 +13,8 @@ pub struct Text {
     pub len: u32,
 }
 
+crate::zeroed_struct!(Text { offset: u32, len: u32 });
+
 impl Text {
     /// The empty string, of any arena.
     pub const EMPTY: Text = Text { offset: 0, len: 0 };

@@ -1,0 +1,5 @@
+//! The only place with threads, system calls, clock and heap: drivers of the machines.
+
+pub mod json;
+pub mod place;
+pub mod yaml;

@@ -1,0 +1,5 @@
+//! Bytes only: protocols and encodings, without sockets and without Kubernetes objects.
+//!
+//! Architecture invariant: `wire` knows no objects and no configuration.
+
+pub mod json;
