@@ -6,11 +6,13 @@ pub mod fnv;
 pub mod instant;
 pub mod pack;
 pub mod prng;
+pub mod short;
 pub mod table;
 pub mod text;
 
 pub use instant::{Duration, Instant, Now, Wall};
 pub use prng::Prng;
+pub use short::Short;
 pub use table::{Full, Span, Table};
 pub use text::{Arena, Text};
 
@@ -40,7 +42,7 @@ macro_rules! zeroed_ints {
         unsafe impl Zeroed for $int {}
     )*};
 }
-zeroed_ints!(u8, u16, u32, u64, usize);
+zeroed_ints!(u8, u16, u32, u64, usize, i64);
 
 // SAFETY: false is the byte 0.
 unsafe impl Zeroed for bool {}

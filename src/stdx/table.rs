@@ -59,6 +59,12 @@ impl<T, const N: usize> Table<T, N> {
         self.cap = cap;
     }
 
+    /// Forgets all items and sets the soft cap.
+    pub fn set_cap_cleared(&mut self, cap: u32) {
+        self.items.clear();
+        self.set_cap(cap);
+    }
+
     /// The soft cap.
     pub fn cap(&self) -> u32 {
         self.cap
@@ -87,6 +93,24 @@ impl<T, const N: usize> Table<T, N> {
     /// Removes the last item.
     pub fn pop(&mut self) -> Option<T> {
         self.items.pop()
+    }
+
+    /// Puts an item at `at`, moving the later ones up.
+    pub fn insert(&mut self, at: u32, item: T) -> Result<(), Full> {
+        if self.len() >= self.cap {
+            return Err(Full);
+        }
+        self.items.insert(at as usize, item).map_err(|_| Full)
+    }
+
+    /// Takes the item at `at` out, moving the later ones down.
+    pub fn remove(&mut self, at: u32) -> T {
+        self.items.remove(at as usize)
+    }
+
+    /// Keeps only the items for which `keep` says so.
+    pub fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+        self.items.retain(keep);
     }
 
     /// Forgets all items after the first `len`.

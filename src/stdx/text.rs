@@ -49,9 +49,20 @@ impl<const N: usize> Arena<N> {
         self.cap = cap;
     }
 
+    /// Forgets all strings and sets the soft cap.
+    pub fn set_cap_cleared(&mut self, cap: u32) {
+        self.len = 0;
+        self.set_cap(cap);
+    }
+
     /// The soft cap in bytes.
     pub fn cap(&self) -> u32 {
         self.cap
+    }
+
+    /// The ceiling in bytes.
+    pub fn ceiling(&self) -> u32 {
+        N as u32
     }
 
     /// Bytes in use.
