@@ -112,8 +112,8 @@ pub struct Gateway {
     pub assigned: Table<Address, { MAX_ADDRESSES_PER_GATEWAY as usize }>,
     /// Digest of the own status.
     pub observed: u64,
-    /// Whether the own Programmed condition is True for this generation.
-    pub was_programmed: bool,
+    /// observedGeneration of the own Programmed=True condition; -1 when it is not True.
+    pub programmed_generation: i64,
     /// Strings.
     pub text: Arena<{ MAX_OBJECT_TEXT_BYTES as usize }>,
 }
@@ -128,7 +128,7 @@ crate::pack_struct!(Gateway {
     addresses,
     assigned,
     observed,
-    was_programmed,
+    programmed_generation,
     text,
 });
 crate::zeroed_struct!(Gateway {
@@ -141,7 +141,7 @@ crate::zeroed_struct!(Gateway {
     addresses: Table<Address, { MAX_ADDRESSES_PER_GATEWAY as usize }>,
     assigned: Table<Address, { MAX_ADDRESSES_PER_GATEWAY as usize }>,
     observed: u64,
-    was_programmed: bool,
+    programmed_generation: i64,
     text: Arena<{ MAX_OBJECT_TEXT_BYTES as usize }>,
 });
 
@@ -154,7 +154,7 @@ impl Gateway {
         self.kinds.set_cap_cleared(MAX_LISTENERS_PER_GATEWAY * 2);
         self.addresses.set_cap_cleared(MAX_ADDRESSES_PER_GATEWAY);
         self.assigned.set_cap_cleared(MAX_ADDRESSES_PER_GATEWAY);
-        (self.observed, self.was_programmed) = (0, false);
+        (self.observed, self.programmed_generation) = (0, -1);
         self.text.set_cap_cleared(MAX_OBJECT_TEXT_BYTES);
     }
 
@@ -297,10 +297,13 @@ impl Gateway {
             digest.observe_conditions(listener);
         }
         self.observed = digest.finish();
-        self.was_programmed = status.get("conditions").iter().flat_map(|c| c.items()).any(|c| {
-            (c.text("type"), c.text("status")) == ("Programmed", "True")
-                && c.get("observedGeneration").and_then(Value::int) == Some(self.meta.generation)
-        });
+        let programmed = status
+            .get("conditions")
+            .iter()
+            .flat_map(|c| c.items())
+            .find(|c| (c.text("type"), c.text("status")) == ("Programmed", "True"));
+        let generation = programmed.and_then(|c| c.get("observedGeneration")).and_then(Value::int);
+        self.programmed_generation = generation.unwrap_or(-1);
         Ok(())
     }
 }

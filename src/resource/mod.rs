@@ -19,6 +19,7 @@ pub mod reference_grant;
 pub mod secret;
 pub mod service;
 pub mod store;
+pub mod stores;
 
 pub use decode::Problem;
 pub use endpoint_slice::EndpointSlice;
@@ -30,6 +31,7 @@ pub use namespace::Namespace;
 pub use reference_grant::ReferenceGrant;
 pub use secret::Secret;
 pub use service::Service;
+pub use stores::{Decoder, Stores};
 
 use crate::stdx::Zeroed;
 use crate::stdx::pack::Pack;

@@ -42,7 +42,7 @@ macro_rules! zeroed_ints {
         unsafe impl Zeroed for $int {}
     )*};
 }
-zeroed_ints!(u8, u16, u32, u64, usize, i64);
+zeroed_ints!(u8, u16, u32, u64, u128, usize, i64);
 
 // SAFETY: false is the byte 0.
 unsafe impl Zeroed for bool {}
