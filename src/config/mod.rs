@@ -5,6 +5,7 @@
 //!
 //! Architecture invariant: nothing here knows Kubernetes objects; names are opaque strings.
 
+pub mod codec;
 pub mod identity;
 pub mod snapshot;
 
