@@ -90,7 +90,8 @@ func newAuthority(dir string) (*authority, error) {
 	ca.certificate.IsCA = true
 	ca.certificate.BasicConstraintsValid = true
 	ca.certificate.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
-	der, err := x509.CreateCertificate(rand.Reader, ca.certificate, ca.certificate, &key.PublicKey, key)
+	template := ca.certificate // self-signed: its own parent
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		return nil, err
 	}

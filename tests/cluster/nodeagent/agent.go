@@ -9,13 +9,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // apiRetryInterval is how long to wait before asking an API server again that did not answer.
@@ -98,6 +97,18 @@ func (a *Agent) forget(p *pod) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.pods, p.object.UID)
+}
+
+// find yields the Pod of that name, nil when this Node has none.
+func (a *Agent) find(namespace, name string) *pod {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.pods {
+		if p.object.Namespace == namespace && p.object.Name == name {
+			return p
+		}
+	}
+	return nil
 }
 
 func (a *Agent) killAll() {

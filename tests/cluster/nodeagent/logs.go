@@ -31,16 +31,17 @@ const (
 	logStampLayout    = "2006-01-02T15:04:05.000000000Z07:00" // fixed width: sorts and cuts well
 )
 
-// logFile is where a container's output goes. The newest Pod of a name has it: a StatefulSet's
-// Pod that comes back appends.
-func (a *Agent) logFile(namespace, pod, container string) string {
-	return filepath.Join(a.config.LogDir, namespace+"_"+pod+"_"+container+".log")
+// logFile is where a container's output goes, that of all its runs.
+func (p *pod) logFile(container string) string {
+	name := strings.Join([]string{
+		p.object.Namespace, p.object.Name, string(p.object.UID), container}, "_")
+	return filepath.Join(p.agent.config.LogDir, name+".log")
 }
 
 // collectLog copies what arrives at reader to the container's file until the last writer is
 // gone. It closes reader.
 func (c *container) collectLog(reader io.ReadCloser) error {
-	path := c.pod.agent.logFile(c.pod.object.Namespace, c.pod.object.Name, c.spec.Name)
+	path := c.pod.logFile(c.spec.Name)
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
@@ -77,8 +78,12 @@ func (a *Agent) serveLogs() {
 }
 
 func (a *Agent) handleLogs(w http.ResponseWriter, r *http.Request) {
-	path := a.logFile(r.PathValue("namespace"), r.PathValue("pod"), r.PathValue("container"))
-	file, err := os.Open(path)
+	source := a.find(r.PathValue("namespace"), r.PathValue("pod"))
+	if source == nil {
+		http.Error(w, "no such pod on this node", http.StatusNotFound)
+		return
+	}
+	file, err := os.Open(source.logFile(r.PathValue("container")))
 	if errors.Is(err, fs.ErrNotExist) {
 		http.Error(w, "no log yet", http.StatusNotFound)
 		return
@@ -95,16 +100,18 @@ func (a *Agent) handleLogs(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	since, stamped := sinceTime(query), query.Get("timestamps") == "true"
-	var partial string
+	follow := query.Get("follow") == "true"
+	var line string
 	for r.Context().Err() == nil {
+		over := closed(source.released)
 		read, err := reader.ReadString('\n')
-		partial += read
+		line += read // a part of a line when err is io.EOF
 		if err == nil {
-			writeLogLine(w, partial, since, stamped)
-			partial = ""
+			writeLogLine(w, line, since, stamped)
+			line = ""
 			continue
 		}
-		if query.Get("follow") != "true" {
+		if !follow || over {
 			return
 		}
 		_ = http.NewResponseController(w).Flush()
