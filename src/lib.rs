@@ -19,6 +19,7 @@ pub mod limits;
 pub mod stdx;
 
 pub mod config;
+pub mod controller;
 pub mod reconcile;
 pub mod resource;
 pub mod wire;

@@ -7,7 +7,9 @@
 
 pub mod codec;
 pub mod identity;
+pub mod report;
 pub mod snapshot;
 
 pub use identity::{Checksum, Identity, Source};
+pub use report::Report;
 pub use snapshot::Snapshot;

@@ -33,6 +33,12 @@ pub struct Settings {
     pub pool: AddressPool,
 }
 
+crate::zeroed_struct!(Settings {
+    controller: Short<253>,
+    standalone: bool,
+    pool: AddressPool,
+});
+
 /// Working memory of reconcile, reused by every run. Built in place.
 #[derive(Debug)]
 pub struct Work {
