@@ -2,4 +2,5 @@
 
 pub mod json;
 pub mod place;
+pub mod standalone;
 pub mod yaml;
