@@ -17,5 +17,8 @@ extern crate std;
 
 pub mod limits;
 pub mod stdx;
+pub mod wire;
 
 pub mod config;
+#[cfg(not(loom))]
+pub mod router;

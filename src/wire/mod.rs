@@ -1,0 +1,9 @@
+//! Bytes only: parsers and writers of the protocols, each a checked view of a caller's buffer.
+//!
+//! In: bytes from the network. Out: heads, bodies and paths that follow a strict grammar, or a
+//! small `Copy` error. Nothing here keeps bytes, reads a clock or panics on what a peer sent.
+//!
+//! Architecture invariant: wire knows no objects (no routes, listeners, backends).
+
+pub mod http1;
+pub mod url;
