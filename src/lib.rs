@@ -22,6 +22,8 @@ pub mod config;
 pub mod controller;
 pub mod reconcile;
 pub mod resource;
+#[cfg(not(loom))]
+pub mod router;
 pub mod wire;
 
 #[cfg(feature = "std")]
