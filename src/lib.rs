@@ -18,6 +18,7 @@ extern crate std;
 pub mod limits;
 pub mod stdx;
 
+pub mod admin;
 pub mod config;
 pub mod controller;
 pub mod reconcile;
