@@ -3,12 +3,14 @@
 //! Nothing here knows what serval is. `unsafe` is allowed here (and in `shell`), each with a reason.
 
 pub mod fnv;
+pub mod inline;
 pub mod instant;
 pub mod pack;
 pub mod prng;
 pub mod table;
 pub mod text;
 
+pub use inline::Inline;
 pub use instant::{Duration, Instant, Now, Wall};
 pub use prng::Prng;
 pub use table::{Full, Span, Table};

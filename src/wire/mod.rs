@@ -2,4 +2,6 @@
 //!
 //! Architecture invariant: `wire` knows no objects and no configuration.
 
+pub mod base64;
 pub mod json;
+pub mod pem;
