@@ -19,6 +19,7 @@ pub mod limits;
 pub mod stdx;
 
 pub mod config;
+pub mod kube;
 pub mod resource;
 pub mod wire;
 
