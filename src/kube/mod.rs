@@ -11,12 +11,16 @@
 //! Architecture invariant: nothing here knows a typed object: an object is a document's value.
 
 pub mod backoff;
+pub mod config;
+pub mod exchange;
 pub mod kind;
+pub mod lease;
 pub mod lines;
 pub mod list_items;
 pub mod request;
 pub mod response;
 pub mod scan;
+pub mod status_patch;
 pub mod watch;
 
 use crate::limits::KUBE_RESOURCE_VERSION_BYTES;
