@@ -21,6 +21,7 @@ pub mod stdx;
 pub mod admin;
 pub mod config;
 pub mod controller;
+pub mod kube;
 pub mod reconcile;
 pub mod resource;
 #[cfg(not(loom))]

@@ -31,6 +31,7 @@ impl Duration {
 pub struct Instant(pub u64);
 
 crate::zeroed_struct!(Instant { 0: u64 });
+crate::zeroed_struct!(Duration { 0: u64 });
 
 impl Instant {
     /// A moment that never comes.

@@ -5,6 +5,7 @@
 pub mod double_buffer;
 pub mod fnv;
 pub mod hash_index;
+pub mod inline;
 pub mod instant;
 pub mod pack;
 pub mod prng;
@@ -12,6 +13,7 @@ pub mod short;
 pub mod table;
 pub mod text;
 
+pub use inline::Inline;
 pub use instant::{Duration, Instant, Now, Wall};
 pub use prng::Prng;
 pub use short::Short;
