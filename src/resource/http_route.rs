@@ -363,7 +363,8 @@ fn path_valid(path: &str) -> Result<(), &'static str> {
     for (at, &byte) in bytes.iter().enumerate() {
         let hex = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_hexdigit);
         let plain = byte.is_ascii_alphanumeric() || b"-/._~!$&'()*+,;=:@".contains(&byte);
-        if !plain && !(byte == b'%' && hex(at + 1) && hex(at + 2)) {
+        let escaped = byte == b'%' && hex(at + 1) && hex(at + 2);
+        if !plain && !escaped {
             return Err("must hold only path characters of RFC 3986 and %XX");
         }
     }
