@@ -6,6 +6,7 @@ pub mod fnv;
 pub mod instant;
 pub mod pack;
 pub mod prng;
+pub mod ring;
 pub mod short;
 pub mod table;
 pub mod text;
