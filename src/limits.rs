@@ -76,6 +76,8 @@ const_assert!(MAX_MATCHES_PER_ROUTE >= MAX_MATCHES_PER_RULE);
 // An idle upstream connection is given up before the idle client that might use it.
 const_assert!(UPSTREAM_IDLE_TIMEOUT_MS < IDLE_TIMEOUT_MS);
 const_assert!(ENDPOINT_SYNC_PERIOD_MS * 2 < ROUTER_SILENT_MS);
+// Traffic threads, one per watched kind (15), and controller, status, sync, admin, log, files, main.
+const_assert!(MAX_THREADS >= MAX_WORKERS + 15 + 9);
 
 #[cfg(test)]
 mod tests {
