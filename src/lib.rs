@@ -16,6 +16,7 @@
 extern crate std;
 
 pub mod limits;
+pub mod log_ring;
 pub mod stdx;
 
 pub mod admin;

@@ -113,6 +113,8 @@ const_assert!(KUBE_WATCH_MIN_MS <= KUBE_WATCH_MAX_MS);
 const_assert!(KUBE_WATCH_AFTER_FAILURE_MS <= KUBE_WATCH_MIN_MS);
 // A wrong Retry-After may be longer than our own longest wait, never shorter.
 const_assert!(BACKOFF_ERROR_MAX_MS <= RETRY_AFTER_MAX_MS);
+// Traffic threads, one per watched kind (15), and controller, status, sync, admin, log, files, main.
+const_assert!(MAX_THREADS >= MAX_WORKERS + 15 + 9);
 
 #[cfg(test)]
 mod tests {

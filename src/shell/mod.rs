@@ -1,6 +1,13 @@
 //! The only place with threads, system calls, clock and heap: drivers of the machines.
 
+pub mod clock;
+pub mod entropy;
+pub mod files;
 pub mod json;
+pub mod log;
+pub mod memory;
 pub mod place;
+pub mod signals;
 pub mod standalone;
+pub mod threads;
 pub mod yaml;

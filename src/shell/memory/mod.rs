@@ -1,0 +1,3 @@
+//! Memory of the process.
+
+pub mod region;
