@@ -314,6 +314,13 @@ pub struct Builder {
     has_end: bool,
 }
 
+crate::zeroed_struct!(Builder {
+    records: u32,
+    identity: Identity,
+    has_header: bool,
+    has_end: bool,
+});
+
 impl Builder {
     /// Begins; the Snapshot that `record` fills must be cleared.
     pub fn new() -> Self {

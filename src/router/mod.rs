@@ -5,3 +5,4 @@
 
 mod host_index;
 pub mod route_table;
+pub mod update;
