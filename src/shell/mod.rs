@@ -1,5 +1,6 @@
 //! The only place with threads, system calls, clock and heap: drivers of the machines.
 
+pub mod admin;
 pub mod clock;
 pub mod entropy;
 pub mod files;
