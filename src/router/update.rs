@@ -236,6 +236,7 @@ mod tests {
         snapshot.identity.generation = generation;
         snapshot.source = Source::Controller;
         let mut buffer = vec![0; MAX_RECORD_SIZE_BYTES as usize];
+        snapshot.identity.checksum = codec::checksum(&snapshot, &mut buffer).unwrap();
         let (mut encoder, mut lines) = (codec::Encoder::new(), Vec::new());
         while let Some(line) = encoder.next_line(&snapshot, &mut buffer) {
             lines.push(String::from_utf8(line.unwrap().to_vec()).unwrap());
