@@ -19,8 +19,12 @@ pub mod limits;
 pub mod stdx;
 
 pub mod config;
+pub mod controller;
 pub mod kube;
+pub mod reconcile;
 pub mod resource;
+#[cfg(not(loom))]
+pub mod router;
 pub mod wire;
 
 #[cfg(feature = "std")]

@@ -61,7 +61,23 @@ impl Capacities {
 }
 
 // A head, rebuilt, and something of the body must fit one buffer; headroom takes the growth.
-const_assert!(MAX_HEAD_BYTES < IO_BUFFER_BYTES - IO_BUFFER_HEADROOM_BYTES);
+const_assert!(
+    MAX_HEAD_BYTES < IO_BUFFER_BYTES - IO_BUFFER_HEADROOM_BYTES - IO_BUFFER_TAILROOM_BYTES
+);
+// What a rebuilt head may be longer, and the line that opens a chunk behind it.
+const_assert!(
+    IO_BUFFER_HEADROOM_BYTES as usize
+        >= crate::wire::http1::render::REQUEST_GROWTH_BYTES
+            + MAX_NAME_BYTES as usize
+            + crate::wire::http1::body::CHUNK_OPEN_BYTES
+);
+const_assert!(
+    IO_BUFFER_TAILROOM_BYTES as usize
+        >= crate::wire::http1::body::CHUNK_CLOSE.len() + crate::wire::http1::body::LAST_CHUNK.len()
+);
+const_assert!(MAX_KEPT_HEAD_BYTES < IO_BUFFER_BYTES);
+const_assert!(TIMER_WHEEL_SLOTS.is_power_of_two());
+const_assert!(BIND_RETRY_MIN_MS <= BIND_RETRY_MAX_MS);
 const_assert!(MAX_URI_BYTES < MAX_HEAD_BYTES);
 // A record of the push format holds the largest object's strings, escaped once.
 const_assert!(MAX_RECORD_SIZE_BYTES >= 2 * MAX_OBJECT_TEXT_BYTES);

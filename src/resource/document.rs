@@ -211,6 +211,16 @@ impl<'d> Value<'d> {
         self.document.entries.get(self.index)
     }
 
+    /// A value that is not there.
+    pub fn nothing(self) -> Value<'d> {
+        Value { document: self.document, index: NONE }
+    }
+
+    /// Whether this is the outermost value, whose path is empty.
+    pub fn path_is_root(self) -> bool {
+        self.index == 0
+    }
+
     /// What it is.
     pub fn kind(self) -> Kind {
         self.entry().map_or(Kind::Null, |e| e.kind)
@@ -250,6 +260,11 @@ impl<'d> Value<'d> {
     /// The string.
     pub fn str(self) -> Option<&'d str> {
         self.entry().filter(|e| e.kind == Kind::String).map(|e| self.document.text.get(e.value))
+    }
+
+    /// The string member of that name; empty when absent or not a string.
+    pub fn text(self, member: &str) -> &'d str {
+        self.get(member).and_then(Value::str).unwrap_or("")
     }
 
     /// The text of a string, number or bool.

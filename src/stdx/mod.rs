@@ -2,17 +2,21 @@
 //!
 //! Nothing here knows what serval is. `unsafe` is allowed here (and in `shell`), each with a reason.
 
+pub mod double_buffer;
 pub mod fnv;
+pub mod hash_index;
 pub mod inline;
 pub mod instant;
 pub mod pack;
 pub mod prng;
+pub mod short;
 pub mod table;
 pub mod text;
 
 pub use inline::Inline;
 pub use instant::{Duration, Instant, Now, Wall};
 pub use prng::Prng;
+pub use short::Short;
 pub use table::{Full, Span, Table};
 pub use text::{Arena, Text};
 
@@ -36,13 +40,21 @@ pub fn zeroed_in_place<T: Zeroed>(place: &mut MaybeUninit<T>) -> &mut T {
     }
 }
 
+/// A value of zero bytes on the heap, never on the stack: how the shell, vopr and tests make the
+/// large ones at start.
+#[cfg(any(feature = "std", test))]
+pub fn zeroed_box<T: Zeroed>() -> std::boxed::Box<T> {
+    // SAFETY: T: Zeroed says that zero bytes are a value.
+    unsafe { std::boxed::Box::<T>::new_zeroed().assume_init() }
+}
+
 macro_rules! zeroed_ints {
     ($($int:ty),*) => {$(
         // SAFETY: an integer of zero bytes is 0.
         unsafe impl Zeroed for $int {}
     )*};
 }
-zeroed_ints!(u8, u16, u32, u64, usize);
+zeroed_ints!(u8, u16, u32, u64, u128, usize, i64);
 
 // SAFETY: false is the byte 0.
 unsafe impl Zeroed for bool {}

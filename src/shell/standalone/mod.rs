@@ -1,0 +1,3 @@
+//! Standalone (`serval run`): manifests in a folder instead of an API server.
+
+pub mod manifests;
