@@ -9,6 +9,7 @@ pub mod inline;
 pub mod instant;
 pub mod pack;
 pub mod prng;
+pub mod ring;
 pub mod short;
 pub mod table;
 pub mod text;
