@@ -5,4 +5,5 @@ pub mod files;
 pub mod json;
 pub mod place;
 pub mod standalone;
+pub mod tls;
 pub mod yaml;
