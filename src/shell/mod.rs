@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod files;
 pub mod json;
+pub mod kube;
 pub mod place;
 pub mod standalone;
 pub mod tls;
