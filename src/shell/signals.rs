@@ -2,7 +2,7 @@
 //! leaves at once, whatever the threads are doing.
 //!
 //! In: [`Signals::install`] in main, before any thread: it blocks the signals, so that threads
-//! inherit the mask; [`Signals::listen`] in the one thread that takes them. Out: a descriptor that
+//! inherit the mask; [`listen`] in the one thread that takes them. Out: a descriptor that
 //! becomes readable (for mio's `SourceFd`), and what has come since.
 
 use super::files::errno;
@@ -57,12 +57,6 @@ impl Signals {
         }
     }
 
-    /// From now on the calling thread takes the signals; call it in one thread, after the others
-    /// were started.
-    pub fn listen(&self) {
-        mask(libc::SIG_UNBLOCK);
-    }
-
     /// Readable when something came: for `mio::unix::SourceFd`.
     pub fn fd(&self) -> RawFd {
         self.fd
@@ -78,6 +72,12 @@ impl Signals {
             reload: RELOAD.swap(false, Ordering::SeqCst),
         }
     }
+}
+
+/// From now on the calling thread takes the signals; call it in one thread, after the others were
+/// started (they inherit the mask).
+pub fn listen() {
+    mask(libc::SIG_UNBLOCK);
 }
 
 fn mask(how: c_int) {
