@@ -12,7 +12,8 @@ use core::fmt;
 const NONE: u32 = u32::MAX;
 
 /// Members that are dropped while building: (name of the object they are in, name).
-const PRUNED: [(&str, &str); 6] = [
+const PRUNED: [(&str, &str); 7] = [
+    ("metadata", "annotations"),
     ("metadata", "managedFields"),
     ("metadata", "ownerReferences"),
     ("metadata", "finalizers"),
@@ -159,6 +160,18 @@ impl Document {
         }
         self.name = self.text.push(name).map_err(|Full| DocumentError::TooMuchText)?;
         Ok(())
+    }
+
+    /// Whether the next value is pruned: a parser that can skip it unread does so, and says
+    /// [`Document::skipped`].
+    pub fn prunes_next(&self) -> bool {
+        self.pruning > 0 || self.prune_next
+    }
+
+    /// The next value was skipped.
+    pub fn skipped(&mut self) {
+        assert!(self.prunes_next());
+        self.prune_next = false;
     }
 
     /// A string value.
