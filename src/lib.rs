@@ -19,9 +19,14 @@ pub mod limits;
 pub mod log_ring;
 pub mod stdx;
 
+pub mod admin;
 pub mod config;
+pub mod controller;
+pub mod kube;
 pub mod reconcile;
 pub mod resource;
+#[cfg(not(loom))]
+pub mod router;
 pub mod wire;
 
 #[cfg(feature = "std")]

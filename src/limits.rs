@@ -61,7 +61,23 @@ impl Capacities {
 }
 
 // A head, rebuilt, and something of the body must fit one buffer; headroom takes the growth.
-const_assert!(MAX_HEAD_BYTES < IO_BUFFER_BYTES - IO_BUFFER_HEADROOM_BYTES);
+const_assert!(
+    MAX_HEAD_BYTES < IO_BUFFER_BYTES - IO_BUFFER_HEADROOM_BYTES - IO_BUFFER_TAILROOM_BYTES
+);
+// What a rebuilt head may be longer, and the line that opens a chunk behind it.
+const_assert!(
+    IO_BUFFER_HEADROOM_BYTES as usize
+        >= crate::wire::http1::render::REQUEST_GROWTH_BYTES
+            + MAX_NAME_BYTES as usize
+            + crate::wire::http1::body::CHUNK_OPEN_BYTES
+);
+const_assert!(
+    IO_BUFFER_TAILROOM_BYTES as usize
+        >= crate::wire::http1::body::CHUNK_CLOSE.len() + crate::wire::http1::body::LAST_CHUNK.len()
+);
+const_assert!(MAX_KEPT_HEAD_BYTES < IO_BUFFER_BYTES);
+const_assert!(TIMER_WHEEL_SLOTS.is_power_of_two());
+const_assert!(BIND_RETRY_MIN_MS <= BIND_RETRY_MAX_MS);
 const_assert!(MAX_URI_BYTES < MAX_HEAD_BYTES);
 // A record of the push format holds the largest object's strings, escaped once.
 const_assert!(MAX_RECORD_SIZE_BYTES >= 2 * MAX_OBJECT_TEXT_BYTES);
@@ -80,6 +96,27 @@ const_assert!(ENDPOINT_SYNC_PERIOD_MS * 2 < ROUTER_SILENT_MS);
 const_assert!(TLS_SLOT_SOFT_CAP_BYTES < TLS_SLOT_BYTES);
 const_assert!(JSON_SLOT_BYTES >= 3 * MAX_LINE_SIZE_BYTES + 8192);
 const_assert!(SLOT_RESERVE_BYTES >= 1024 * 1024);
+// The longest head of a request: everything at its longest, the continue token all escaped, and
+// 256 bytes of fixed fields.
+const_assert!(
+    KUBE_REQUEST_BYTES
+        >= KUBE_TOKEN_BYTES
+            + KUBE_TARGET_BYTES
+            + 3 * KUBE_CONTINUE_BYTES
+            + KUBE_PREFIX_BYTES
+            + KUBE_AUTHORITY_BYTES
+            + 256
+);
+// An object that can be read can be written back.
+const_assert!(KUBE_BODY_BYTES <= MAX_LINE_SIZE_BYTES);
+// A continue token lies in one line's metadata; a record of the ring is at most half of it.
+const_assert!(2 * (MAX_LINE_SIZE_BYTES + 1024) <= KUBE_RING_BYTES);
+const_assert!(BACKOFF_SILENT_FIRST_MS <= BACKOFF_SILENT_MAX_MS);
+const_assert!(BACKOFF_ERROR_FIRST_MS <= BACKOFF_ERROR_MAX_MS);
+const_assert!(KUBE_WATCH_MIN_MS <= KUBE_WATCH_MAX_MS);
+const_assert!(KUBE_WATCH_AFTER_FAILURE_MS <= KUBE_WATCH_MIN_MS);
+// A wrong Retry-After may be longer than our own longest wait, never shorter.
+const_assert!(BACKOFF_ERROR_MAX_MS <= RETRY_AFTER_MAX_MS);
 // Traffic threads, one per watched kind (15), and controller, status, sync, admin, log, files, main.
 const_assert!(MAX_THREADS >= MAX_WORKERS + 15 + 9);
 

@@ -8,12 +8,14 @@ use crate::stdx::{Span, Table};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A range of addresses of one family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Range {
     first: u128,
     last: u128,
     is_v4: bool,
 }
+
+crate::zeroed_struct!(Range { first: u128, last: u128, is_v4: bool });
 
 /// Why a range was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +77,11 @@ fn address(number: u128, is_v4: bool) -> IpAddr {
 /// The addresses that Gateways may get (`--gateway-addresses`).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AddressPool {
-    ranges: [Option<Range>; 8],
+    count: u32,
+    ranges: [Range; 8],
 }
+
+crate::zeroed_struct!(AddressPool { count: u32, ranges: [Range; 8] });
 
 impl AddressPool {
     /// Reads ranges separated by commas.
@@ -85,25 +90,30 @@ impl AddressPool {
         let parts = text.split(',').filter(|part| !part.trim().is_empty());
         for (index, part) in parts.enumerate() {
             let place = pool.ranges.get_mut(index).ok_or(RangeError::TooMany)?;
-            *place = Some(Range::parse(part)?);
+            *place = Range::parse(part)?;
+            pool.count += 1;
         }
         Ok(pool)
     }
 
     /// Whether there are no addresses.
     pub fn is_empty(&self) -> bool {
-        self.ranges[0].is_none()
+        self.count == 0
     }
 
     /// Whether the address belongs to the pool.
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.ranges.iter().flatten().any(|r| r.contains(address))
+        self.ranges().any(|r| r.contains(address))
+    }
+
+    fn ranges(&self) -> impl Iterator<Item = &Range> {
+        self.ranges[..self.count as usize].iter()
     }
 
     /// The lowest address, range by range, that is not taken. Network and broadcast addresses of
     /// a CIDR are not left out: in a pool routed to a node they are as good as any.
     pub fn lowest_free(&self, taken: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
-        for range in self.ranges.iter().flatten() {
+        for range in self.ranges() {
             // Among one more candidates than addresses can be taken, one is free.
             let most = u128::from(MAX_GATEWAYS * MAX_ADDRESSES_PER_GATEWAY);
             let last = range.last.min(range.first.saturating_add(most));

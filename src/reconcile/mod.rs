@@ -11,6 +11,7 @@
 pub mod addresses;
 pub mod attach;
 pub mod gateways;
+pub mod merge;
 pub mod resolve;
 pub mod status;
 pub mod translate;
@@ -32,6 +33,12 @@ pub struct Settings {
     /// Addresses that Gateways get, each one of its own; empty: all bind to any address.
     pub pool: AddressPool,
 }
+
+crate::zeroed_struct!(Settings {
+    controller: Short<253>,
+    standalone: bool,
+    pool: AddressPool,
+});
 
 /// Working memory of reconcile, reused by every run. Built in place.
 #[derive(Debug)]

@@ -40,7 +40,6 @@ pub trait Rollout {
 
 /// Whether the routers serve the current Snapshot for a Gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "by value, on the stack; there is no box")]
 pub enum Served {
     /// Every ready router serves it without a bind error.
     Yes,
@@ -337,7 +336,7 @@ fn route(
         writer.json.member("controllerName", settings.controller.as_str());
         writer.json.key("conditions").begin_array();
         route_accepted(&mut writer, work, attachment);
-        route_resolved(&mut writer, resolved.as_ref());
+        route_resolved(&mut writer, &resolved);
         writer.json.end_array().end_object();
         digest = writer.digest;
     }
@@ -415,7 +414,7 @@ fn route_accepted(writer: &mut Writer<'_, '_>, work: &Work, attachment: Attachme
     }
 }
 
-fn route_resolved(writer: &mut Writer<'_, '_>, problem: Option<&(RefProblem, Short<320>)>) {
+fn route_resolved(writer: &mut Writer<'_, '_>, problem: &Option<(RefProblem, Short<320>)>) {
     let Some((problem, name)) = problem else {
         writer.is("ResolvedRefs", true, "ResolvedRefs", "all references resolve");
         return;

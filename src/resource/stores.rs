@@ -159,6 +159,11 @@ impl Stores {
         }
     }
 
+    /// Remembers an object that cannot be served.
+    pub fn refuse(&mut self, kind: Kind, meta: &Meta, refusal: store::Refusal) {
+        on_store!(self, kind, |store| store.refuse(meta, 0, refusal, 0));
+    }
+
     /// Removes an object; whether it was there.
     pub fn remove(&mut self, kind: Kind, key: &Key) -> bool {
         on_store!(self, kind, |store| store.remove(key))

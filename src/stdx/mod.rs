@@ -2,7 +2,10 @@
 //!
 //! Nothing here knows what serval is. `unsafe` is allowed here (and in `shell`), each with a reason.
 
+pub mod double_buffer;
 pub mod fnv;
+pub mod hash_index;
+pub mod inline;
 pub mod instant;
 pub mod pack;
 pub mod prng;
@@ -11,6 +14,7 @@ pub mod short;
 pub mod table;
 pub mod text;
 
+pub use inline::Inline;
 pub use instant::{Duration, Instant, Now, Wall};
 pub use prng::Prng;
 pub use short::Short;
@@ -35,6 +39,14 @@ pub fn zeroed_in_place<T: Zeroed>(place: &mut MaybeUninit<T>) -> &mut T {
         core::ptr::write_bytes(place.as_mut_ptr(), 0, 1);
         place.assume_init_mut()
     }
+}
+
+/// A value of zero bytes on the heap, never on the stack: how the shell, vopr and tests make the
+/// large ones at start.
+#[cfg(any(feature = "std", test))]
+pub fn zeroed_box<T: Zeroed>() -> std::boxed::Box<T> {
+    // SAFETY: T: Zeroed says that zero bytes are a value.
+    unsafe { std::boxed::Box::<T>::new_zeroed().assume_init() }
 }
 
 macro_rules! zeroed_ints {

@@ -6,6 +6,8 @@ pub struct Prng {
     state: [u64; 4],
 }
 
+crate::zeroed_struct!(Prng { state: [u64; 4] });
+
 impl Prng {
     /// Any seed gives a good state (SplitMix64 spreads it).
     pub fn new(seed: u64) -> Self {

@@ -35,7 +35,7 @@ impl Span {
 }
 
 /// At most `cap <= N` items in an array of length `N`; never allocates, never grows.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Table<T, const N: usize> {
     cap: u32,
     items: heapless::Vec<T, N>,

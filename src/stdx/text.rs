@@ -217,7 +217,7 @@ mod tests {
     fn truncating_cuts_between_characters() {
         let mut bytes = [0; 5];
         let mut out = Truncating::new(&mut bytes);
-        out.write_str("abcdäx").unwrap();
+        write!(out, "abcdäx").unwrap();
         assert!(out.truncated);
         assert_eq!(out.finish(), "abcd");
     }

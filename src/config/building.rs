@@ -1,0 +1,115 @@
+//! Snapshots written by hand, for tests and measurements: unit tests have it as a module, the
+//! integration tests and the bench include the file.
+//!
+//! In: names, addresses and matches as literals. Out: rows of a Snapshot, or a panic.
+
+#![allow(dead_code, reason = "each user needs some of it")]
+#![allow(missing_docs, reason = "the names are those of the Snapshot's fields")]
+
+use core::net::SocketAddr;
+use serval::config::snapshot::*;
+use serval::stdx::{Span, Text};
+
+#[cfg(test)]
+use crate as serval;
+
+/// One match; empty fields match all.
+#[derive(Clone, Debug, Default)]
+pub struct MatchSpec<'a> {
+    pub kind: PathKind,
+    pub path: &'a str,
+    pub method: Method,
+    pub headers: &'a [(&'a str, &'a str)],
+    pub queries: &'a [(&'a str, &'a str)],
+}
+
+impl<'a> MatchSpec<'a> {
+    pub fn prefix(path: &'a str) -> Self {
+        MatchSpec { path, ..Default::default() }
+    }
+
+    pub fn exact(path: &'a str) -> Self {
+        MatchSpec { kind: PathKind::Exact, path, ..Default::default() }
+    }
+}
+
+fn text(s: &mut Snapshot, text: &str) -> Text {
+    s.text.push(text).expect("text fits")
+}
+
+pub fn bind(s: &mut Snapshot, address: SocketAddr) -> u32 {
+    let row = Bind { transport: Transport::Tcp, address: address.ip(), port: address.port() };
+    s.binds.push(row).expect("bind fits")
+}
+
+pub fn listener(s: &mut Snapshot, hostname: &str, port: u16, binds: &[u32]) -> u32 {
+    let start = s.attachments.len();
+    for &bind in binds {
+        s.attachments.push(bind).expect("attachment fits");
+    }
+    let row = Listener {
+        gateway: text(s, "default/gateway"),
+        section: text(s, "http"),
+        hostname: text(s, hostname),
+        port,
+        protocol: Protocol::Http,
+        binds: s.attachments.span_from(start),
+    };
+    s.listeners.push(row).expect("listener fits")
+}
+
+pub fn pool(s: &mut Snapshot, name: &str, addresses: &[SocketAddr]) -> u32 {
+    let start = s.upstreams.len();
+    for &address in addresses {
+        s.upstreams.push(Upstream { address }).expect("upstream fits");
+    }
+    let row = Pool { name: text(s, name), upstreams: s.upstreams.span_from(start) };
+    s.pools.push(row).expect("pool fits")
+}
+
+fn conditions(s: &mut Snapshot, pairs: &[(&str, &str)]) -> Span {
+    let start = s.conditions.len();
+    for (name, value) in pairs {
+        let row = Condition { name: text(s, name), value: text(s, value) };
+        s.conditions.push(row).expect("condition fits");
+    }
+    s.conditions.span_from(start)
+}
+
+pub fn route(
+    s: &mut Snapshot,
+    name: &str,
+    hosts: &[(u32, &str)],
+    matches: &[MatchSpec<'_>],
+    backends: &[(u32, u32)],
+) -> u32 {
+    let host_start = s.hosts.len();
+    for &(listener, hostname) in hosts {
+        let row = RouteHost { listener, hostname: text(s, hostname) };
+        s.hosts.push(row).expect("host fits");
+    }
+    let match_start = s.matches.len();
+    for m in matches {
+        let row = Match {
+            path_kind: m.kind,
+            path: text(s, m.path),
+            method: m.method,
+            headers: conditions(s, m.headers),
+            queries: conditions(s, m.queries),
+        };
+        s.matches.push(row).expect("match fits");
+    }
+    let backend_start = s.backends.len();
+    for &(pool, weight) in backends {
+        s.backends.push(Backend { pool, weight }).expect("backend fits");
+    }
+    let row = Route {
+        name: text(s, name),
+        hosts: s.hosts.span_from(host_start),
+        matches: s.matches.span_from(match_start),
+        backends: s.backends.span_from(backend_start),
+        request_timeout_ms: 0,
+        backend_timeout_ms: 0,
+    };
+    s.routes.push(row).expect("route fits")
+}
