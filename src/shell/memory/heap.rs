@@ -337,8 +337,8 @@ mod tests {
     use super::*;
     use crate::stdx::Prng;
     use std::collections::BTreeMap;
-    use std::vec::Vec;
     use std::vec;
+    use std::vec::Vec;
 
     /// Memory for a heap, aligned to 64.
     #[repr(align(64))]
