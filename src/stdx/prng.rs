@@ -6,6 +6,9 @@ pub struct Prng {
     state: [u64; 4],
 }
 
+// Zero bytes are a generator that gives only zeros: a place to be overwritten.
+crate::zeroed_struct!(Prng { state: [u64; 4] });
+
 impl Prng {
     /// Any seed gives a good state (SplitMix64 spreads it).
     pub fn new(seed: u64) -> Self {
