@@ -12,7 +12,7 @@ use super::io::{Chunk, Close, End, IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, Io
 use super::worker::{Turn, Worker};
 use crate::limits::{MAX_HEAD_BYTES, MAX_REQUESTS_PER_INPUT, REQUEST_TIMEOUT_MS};
 use crate::wire::http1::render::{self, Forwarded};
-use crate::wire::http1::{Decoder, Framing, RequestHead, field_space, head_may_be_whole};
+use crate::wire::http1::{Decoder, Framing, RequestHead, field_space, is_worth_parsing};
 use core::ops::Range;
 
 /// What becomes of a request head.
@@ -173,8 +173,7 @@ impl Worker {
     fn judge<I: Io>(&mut self, turn: &Turn<'_, I>, client: u32, chunk: &Chunk) -> Verdict {
         let bytes = &turn.io.bytes(&chunk.buf)[chunk.range()];
         let scanned = usize::from(self.conns[client].scanned);
-        let short = scanned > 0 && bytes.len() <= MAX_HEAD_BYTES as usize;
-        if short && !head_may_be_whole(bytes, scanned) {
+        if !is_worth_parsing(bytes, scanned) {
             return Verdict::Partial;
         }
         let mut space = field_space();

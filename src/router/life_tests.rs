@@ -37,6 +37,8 @@ fn a_slow_head_is_408() {
         assert_eq!(status(&rig.got(client)), if is_over { "408" } else { "none" });
     });
     assert!(rig.is_shut(client));
+    rig.advance(u64::from(LINGER_TIMEOUT_MS) + 50);
+    assert_eq!(rig.closed(client), Some(Close::Now));
     rig.assert_at_rest();
 }
 
@@ -323,7 +325,7 @@ fn every_slot_in_use() {
 /// No buffer: heads that stand still lose theirs to those that wait, one per tick.
 #[test]
 fn slow_heads_are_evicted_when_buffers_run_out() {
-    let mut rig = Rig::sized(64, 4, |s| plain(s, 1));
+    let mut rig = Rig::sized(32, 4, |s| plain(s, 1));
     let slow: Vec<_> = (0..4).map(|_| rig.client()).collect();
     for &client in &slow {
         rig.send(client, "GET /slow");
@@ -339,15 +341,35 @@ fn slow_heads_are_evicted_when_buffers_run_out() {
     assert!(rig.worker.counters().evictions >= 1);
 }
 
+/// Without any buffer a request waits from tick to tick, and does not spin inside one.
+#[test]
+fn a_stall_waits_for_the_next_tick() {
+    let mut rig = Rig::sized(16, 2, |s| plain(s, 1));
+    let client = rig.client();
+    rig.send(client, GET);
+    let slow = [rig.client(), rig.client()];
+    for &client in &slow {
+        rig.send(client, "GET /slow");
+    }
+    let backend = rig.backend();
+    assert_eq!(rig.got(backend), "");
+    rig.advance(100);
+    rig.end(slow[0], End::Eof);
+    rig.advance(100);
+    assert!(rig.got(backend).starts_with("GET /a"));
+    rig.send(backend, OK);
+    assert_eq!(rig.got(client), OK);
+}
+
 /// Opening connections hold no buffer when the head is kept: a black hole starves nobody.
 #[test]
 fn black_holes_hold_no_buffers() {
-    let mut rig = Rig::sized(64, 4, |s| plain(s, 1));
-    let clients: Vec<_> = (0..20).map(|_| rig.client()).collect();
+    let mut rig = Rig::sized(32, 4, |s| plain(s, 1));
+    let clients: Vec<_> = (0..12).map(|_| rig.client()).collect();
     for &client in &clients {
         rig.send(client, GET);
     }
-    assert_eq!(rig.io.opened.len(), 20);
+    assert_eq!(rig.io.opened.len(), 12);
     rig.assert_no_buffers();
     rig.advance(u64::from(CONNECT_TIMEOUT_MS) + 50);
     for &client in &clients {
@@ -360,7 +382,7 @@ fn black_holes_hold_no_buffers() {
 /// the end everything is free again.
 #[test]
 fn random_conversations_end_clean() {
-    for seed in 0..60 {
+    for seed in 0..40 {
         let mut prng = crate::stdx::Prng::new(seed);
         let mut rig = Rig::sized(24, 8, |s| two_hosts(s, &[80], &[1, 2, 3]));
         rig.step = [1, 5, 100, usize::MAX][prng.below(4) as usize];
@@ -369,11 +391,14 @@ fn random_conversations_end_clean() {
             random_step(&mut rig, &mut prng, &mut clients, &mut backends);
             backends.extend(rig.io.opened.drain(..));
         }
-        rig.advance(1_000_000);
-        rig.advance(1_000_000);
-        rig.advance(1_000_000);
-        assert_eq!(rig.worker.counters().clients, 0, "seed {seed}");
-        assert_eq!(rig.worker.counters().upstreams, 0, "seed {seed}");
+        // Pipelined requests fail one after the other; then nothing is left.
+        let mut rounds = 0;
+        while rig.worker.counters().clients + rig.worker.counters().upstreams > 0 && rounds < 100 {
+            rig.advance(100_000);
+            rounds += 1;
+        }
+        assert_eq!(rig.worker.counters().clients, 0, "seed {seed}: {}", rig.describe());
+        assert_eq!(rig.worker.counters().upstreams, 0, "seed {seed}: {}", rig.describe());
         rig.assert_at_rest();
     }
 }

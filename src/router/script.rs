@@ -3,6 +3,7 @@
 //! In: what clients and backends do, word by word. Out: what they receive. Every event is followed
 //! by a check of the worker's invariants and a count of the buffers.
 
+use super::connection::State;
 use super::io::*;
 use super::worker::{Options, Turn, Worker};
 use crate::config::building::{self, MatchSpec};
@@ -419,6 +420,12 @@ impl Rig {
     pub fn assert_at_rest(&self) {
         assert_eq!(self.io.free.len(), self.buffers, "a buffer is in use at rest");
         assert_eq!(self.worker.exchanges_in_use(), 0);
+    }
+
+    /// The connections in use, for a failed assertion.
+    pub fn describe(&self) -> String {
+        let used = self.worker.conns.iter().filter(|(_, c)| c.state != State::Free);
+        used.map(|(i, c)| std::format!("{i}: {c:?}\n")).collect()
     }
 
     /// No buffer is in use, whatever else is.

@@ -73,8 +73,11 @@ impl Wheel {
         self.now = now;
     }
 
-    /// Makes sure that the connection comes up no later than `deadline`.
-    pub fn arm(&mut self, conns: &mut Connections, index: u32, deadline: Tick) {
+    /// Makes sure that the connection comes up no later than `deadline`, but after `now`: what is
+    /// armed while `pop` runs through the ticks must not come up in the same run for ever.
+    pub fn arm(&mut self, conns: &mut Connections, index: u32, deadline: Tick, now: Tick) {
+        let soonest = Tick(now.0.wrapping_add(1));
+        let deadline = if deadline.since(soonest) < 0 { soonest } else { deadline };
         let timer = &conns[index].timer;
         if timer.is_armed && timer.at.since(deadline) <= 0 {
             return;

@@ -11,9 +11,9 @@ use super::exchange::{Coding, Phase};
 use super::framing::assemble;
 use super::io::{Chunk, Close, End, IO_BUFFER_HEADROOM_BYTES, Io};
 use super::worker::{Turn, Worker};
-use crate::limits::{MAX_HEAD_BYTES, MAX_INTERIM_RESPONSES};
+use crate::limits::MAX_INTERIM_RESPONSES;
 use crate::wire::http1::render::{self, Delivery};
-use crate::wire::http1::{Decoder, Framing, ResponseHead, field_space, head_may_be_whole};
+use crate::wire::http1::{Decoder, Framing, ResponseHead, field_space, is_worth_parsing};
 use core::net::SocketAddr;
 
 /// What the bytes of a response head turned out to be.
@@ -308,8 +308,7 @@ impl Worker {
         let exchange = &mut self.exchanges[index];
         let bytes = &turn.io.bytes(&chunk.buf)[chunk.range()];
         let scanned = usize::from(self.conns[exchange.upstream].scanned);
-        let short = scanned > 0 && bytes.len() <= MAX_HEAD_BYTES as usize;
-        if short && !head_may_be_whole(bytes, scanned) {
+        if !is_worth_parsing(bytes, scanned) {
             return Heading::Partial;
         }
         let mut space = field_space();

@@ -276,7 +276,9 @@ impl Worker {
     /// Whether buffers are in use for a client, on either side.
     fn uses_buffers(&self, index: u32) -> bool {
         let conn = &self.conns[index];
-        let own = conn.is_queued || conn.held.is_some() || conn.state == State::Head;
+        // The driver may hold the beginning of a head even after we have answered 408.
+        let reads = matches!(conn.state, State::Head | State::Linger);
+        let own = conn.is_queued || conn.held.is_some() || reads;
         if own || conn.state != State::Busy {
             return own;
         }
@@ -293,7 +295,7 @@ impl Worker {
         while let Some(index) = self.wheel.pop(&mut self.conns, self.tick) {
             match self.deadline(index) {
                 Some(deadline) if deadline.is_due(self.tick) => self.expire(turn, index),
-                Some(deadline) => self.wheel.arm(&mut self.conns, index, deadline),
+                Some(deadline) => self.wheel.arm(&mut self.conns, index, deadline, self.tick),
                 None => {}
             }
         }
@@ -411,7 +413,7 @@ impl Worker {
     /// Puts a connection into the wheel as its state asks.
     pub(super) fn rearm(&mut self, index: u32) {
         if let Some(deadline) = self.deadline(index) {
-            self.wheel.arm(&mut self.conns, index, deadline);
+            self.wheel.arm(&mut self.conns, index, deadline, self.tick);
         }
     }
 
