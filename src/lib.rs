@@ -16,9 +16,19 @@
 extern crate std;
 
 pub mod limits;
+pub mod log_ring;
 pub mod stdx;
-pub mod wire;
 
+pub mod admin;
 pub mod config;
+pub mod controller;
+pub mod kube;
+pub mod metrics;
+pub mod reconcile;
+pub mod resource;
 #[cfg(not(loom))]
 pub mod router;
+pub mod wire;
+
+#[cfg(feature = "std")]
+pub mod shell;

@@ -7,12 +7,16 @@
 
 #[cfg(test)]
 pub mod building;
+pub mod client;
+pub mod codec;
 pub mod identity;
+pub mod report;
 pub mod snapshot;
 #[cfg(not(loom))]
 pub mod storage;
 
 pub use identity::{Checksum, Identity, Source};
+pub use report::Report;
 pub use snapshot::Snapshot;
 #[cfg(not(loom))]
 pub use storage::ConfigStorage;

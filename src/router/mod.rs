@@ -25,6 +25,7 @@ mod host_index;
 pub mod io;
 pub mod route_table;
 pub mod timers;
+pub mod update;
 mod upstream;
 pub mod worker;
 

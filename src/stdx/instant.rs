@@ -30,6 +30,9 @@ impl Duration {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(pub u64);
 
+crate::zeroed_struct!(Instant { 0: u64 });
+crate::zeroed_struct!(Duration { 0: u64 });
+
 impl Instant {
     /// A moment that never comes.
     pub const NEVER: Instant = Instant(u64::MAX);

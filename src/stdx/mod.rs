@@ -5,14 +5,19 @@
 pub mod double_buffer;
 pub mod fnv;
 pub mod hash_index;
+pub mod inline;
 pub mod instant;
 pub mod pack;
 pub mod prng;
+pub mod ring;
+pub mod short;
 pub mod table;
 pub mod text;
 
+pub use inline::Inline;
 pub use instant::{Duration, Instant, Now, Wall};
 pub use prng::Prng;
+pub use short::Short;
 pub use table::{Full, Span, Table};
 pub use text::{Arena, Text};
 
@@ -50,7 +55,7 @@ macro_rules! zeroed_ints {
         unsafe impl Zeroed for $int {}
     )*};
 }
-zeroed_ints!(u8, u16, u32, u64, usize);
+zeroed_ints!(u8, u16, u32, u64, u128, usize, i64);
 
 // SAFETY: false is the byte 0.
 unsafe impl Zeroed for bool {}

@@ -133,7 +133,7 @@ impl<T: Pack + Default, const N: usize> Pack for Table<T, N> {
     fn unpack(&mut self, from: &mut Unpacker<'_>) {
         let mut len = 0u32;
         len.unpack(from);
-        self.clear();
+        self.set_cap_cleared(N as u32);
         for _ in 0..len {
             let mut item = T::default();
             item.unpack(from);
@@ -150,7 +150,7 @@ impl<const N: usize> Pack for Arena<N> {
     fn unpack(&mut self, from: &mut Unpacker<'_>) {
         let mut len = 0u32;
         len.unpack(from);
-        self.clear();
+        self.set_cap_cleared(N as u32);
         self.copy_from(from.take(len as usize)).expect("packed from an arena of the same type");
     }
 }

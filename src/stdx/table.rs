@@ -17,6 +17,8 @@ pub struct Span {
     pub len: u32,
 }
 
+crate::zeroed_struct!(Span { start: u32, len: u32 });
+
 impl Span {
     /// The empty range.
     pub const EMPTY: Span = Span { start: 0, len: 0 };
@@ -33,7 +35,7 @@ impl Span {
 }
 
 /// At most `cap <= N` items in an array of length `N`; never allocates, never grows.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Table<T, const N: usize> {
     cap: u32,
     items: heapless::Vec<T, N>,
@@ -55,6 +57,12 @@ impl<T, const N: usize> Table<T, N> {
         assert!(cap as usize <= N, "cap above the ceiling");
         assert!(self.items.is_empty());
         self.cap = cap;
+    }
+
+    /// Forgets all items and sets the soft cap.
+    pub fn set_cap_cleared(&mut self, cap: u32) {
+        self.items.clear();
+        self.set_cap(cap);
     }
 
     /// The soft cap.
@@ -85,6 +93,24 @@ impl<T, const N: usize> Table<T, N> {
     /// Removes the last item.
     pub fn pop(&mut self) -> Option<T> {
         self.items.pop()
+    }
+
+    /// Puts an item at `at`, moving the later ones up.
+    pub fn insert(&mut self, at: u32, item: T) -> Result<(), Full> {
+        if self.len() >= self.cap {
+            return Err(Full);
+        }
+        self.items.insert(at as usize, item).map_err(|_| Full)
+    }
+
+    /// Takes the item at `at` out, moving the later ones down.
+    pub fn remove(&mut self, at: u32) -> T {
+        self.items.remove(at as usize)
+    }
+
+    /// Keeps only the items for which `keep` says so.
+    pub fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+        self.items.retain(keep);
     }
 
     /// Forgets all items after the first `len`.

@@ -13,6 +13,8 @@ pub struct Text {
     pub len: u32,
 }
 
+crate::zeroed_struct!(Text { offset: u32, len: u32 });
+
 impl Text {
     /// The empty string, of any arena.
     pub const EMPTY: Text = Text { offset: 0, len: 0 };
@@ -47,9 +49,20 @@ impl<const N: usize> Arena<N> {
         self.cap = cap;
     }
 
+    /// Forgets all strings and sets the soft cap.
+    pub fn set_cap_cleared(&mut self, cap: u32) {
+        self.len = 0;
+        self.set_cap(cap);
+    }
+
     /// The soft cap in bytes.
     pub fn cap(&self) -> u32 {
         self.cap
+    }
+
+    /// The ceiling in bytes.
+    pub fn ceiling(&self) -> u32 {
+        N as u32
     }
 
     /// Bytes in use.
@@ -204,7 +217,7 @@ mod tests {
     fn truncating_cuts_between_characters() {
         let mut bytes = [0; 5];
         let mut out = Truncating::new(&mut bytes);
-        write!(out, "{}", "abcdäx").unwrap();
+        write!(out, "abcdäx").unwrap();
         assert!(out.truncated);
         assert_eq!(out.finish(), "abcd");
     }

@@ -5,5 +5,8 @@
 //!
 //! Architecture invariant: wire knows no objects (no routes, listeners, backends).
 
+pub mod base64;
 pub mod http1;
+pub mod json;
+pub mod pem;
 pub mod url;

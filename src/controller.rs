@@ -1,0 +1,467 @@
+//! The controller machine: objects and reports in; Snapshots, statuses and relists out.
+//!
+//! It owns the stores and is the only one that reconciles. Changes are coalesced: at most one
+//! reconcile a tick. Nothing is published and no status written before every served kind has
+//! synced once (the barrier), and in a cluster not without an epoch.
+//!
+//! Architecture invariant: level-triggered. What is published and written follows from what the
+//! stores and the routers' last reports hold, never from an event; an answer that never comes is
+//! retried by time.
+
+use crate::config::codec::{bind_name, checksum};
+use crate::config::{Checksum, Identity, Report, Snapshot, Source};
+use crate::limits::*;
+use crate::reconcile::status::{Rollout, Served, Sink, statuses};
+use crate::reconcile::{self, Settings, Work};
+use crate::resource::document::Value;
+use crate::resource::store::{Refusal, Upserted};
+use crate::resource::{Decoder, Key, Kind, Meta, Problem, Stores};
+use crate::stdx::{Duration, Instant, Now, Short, Table};
+use core::net::SocketAddr;
+
+/// A router as the controller knows it.
+#[derive(Clone, Debug)]
+pub struct Router {
+    /// Its admin address; port 0 for the router in this process.
+    pub address: SocketAddr,
+    /// Its last report; None before the first one.
+    pub report: Option<Report>,
+    /// When it was last heard.
+    pub heard: Instant,
+    /// The identity of the last push that was refused, so that it is not repeated in a loop.
+    pub refused: Option<Identity>,
+}
+
+/// A status write handed out.
+#[derive(Clone, Copy, Debug, Default)]
+struct InFlight {
+    kind: u8,
+    key: u64,
+    wanted: u64,
+    until: Instant,
+}
+
+/// Takes status writes; Full means later.
+pub trait StatusQueue {
+    /// Queues the own status entries of one object.
+    fn push(&mut self, kind: Kind, meta: &Meta, body: &str) -> Result<(), crate::stdx::Full>;
+}
+
+/// Counters of the controller, for /metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Runs of reconcile.
+    pub reconciles: u64,
+    /// Snapshots published (generations).
+    pub generations: u64,
+    /// Status writes handed out.
+    pub statuses: u64,
+    /// Objects that the API server holds but serval cannot read.
+    pub invalid_objects: u64,
+}
+
+/// The controller. Megabytes: built in place.
+#[derive(Debug)]
+pub struct Controller {
+    settings: Settings,
+    stores: Stores,
+    decoder: Decoder,
+    work: Work,
+    snapshots: [Snapshot; 2],
+    /// Which of the two is published.
+    current: usize,
+    has_epoch: bool,
+    epoch: u64,
+    generation: u64,
+    /// Kinds that have synced once, as bits.
+    synced: u32,
+    /// The stores' version that was reconciled last.
+    reconciled: u64,
+    published: bool,
+    routers: Table<Router, { MAX_ROUTERS as usize }>,
+    in_flight: Table<InFlight, { MAX_STATUSES_IN_FLIGHT as usize }>,
+    /// Statuses may differ from what is wanted.
+    statuses_due: bool,
+    statuses_again: Instant,
+    status_buffer: [u8; MAX_STATUS_SIZE_BYTES as usize],
+    record_buffer: [u8; MAX_RECORD_SIZE_BYTES as usize],
+    counters: Counters,
+}
+
+crate::zeroed_struct!(Counters {
+    reconciles: u64,
+    generations: u64,
+    statuses: u64,
+    invalid_objects: u64,
+});
+
+crate::zeroed_struct!(Controller {
+    settings: Settings,
+    stores: Stores,
+    decoder: Decoder,
+    work: Work,
+    snapshots: [Snapshot; 2],
+    current: usize,
+    has_epoch: bool,
+    epoch: u64,
+    generation: u64,
+    synced: u32,
+    reconciled: u64,
+    published: bool,
+    routers: Table<Router, { MAX_ROUTERS as usize }>,
+    in_flight: Table<InFlight, { MAX_STATUSES_IN_FLIGHT as usize }>,
+    statuses_due: bool,
+    statuses_again: Instant,
+    status_buffer: [u8; MAX_STATUS_SIZE_BYTES as usize],
+    record_buffer: [u8; MAX_RECORD_SIZE_BYTES as usize],
+    counters: Counters,
+});
+
+const ALL_KINDS: u32 = (1 << Kind::ALL.len()) - 1;
+
+impl Controller {
+    /// Sets up a zeroed controller.
+    pub fn init(&mut self, settings: Settings, capacities: &Capacities) {
+        self.settings = settings;
+        self.stores.init(capacities);
+        self.work.init(capacities);
+        self.snapshots.iter_mut().for_each(|s| s.set_caps(capacities));
+        self.routers.set_cap(capacities.max_routers);
+        self.in_flight.set_cap(MAX_STATUSES_IN_FLIGHT);
+        // Zero is also the version of empty stores: reconcile once.
+        self.reconciled = u64::MAX;
+    }
+
+    /// Bytes at these capacities: the line of the memory plan, without stores and Snapshots.
+    pub fn bytes(c: &Capacities) -> u64 {
+        Work::bytes(c)
+            + size_of::<Decoder>() as u64
+            + u64::from(c.max_routers) * size_of::<Router>() as u64
+            + u64::from(MAX_STATUS_SIZE_BYTES + MAX_RECORD_SIZE_BYTES)
+    }
+
+    /// The stores, for admin pages.
+    pub fn stores(&mut self) -> &mut Stores {
+        &mut self.stores
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The routers.
+    pub fn routers(&self) -> &[Router] {
+        self.routers.as_slice()
+    }
+
+    /// The published Snapshot; None before the first.
+    pub fn published(&self) -> Option<&Snapshot> {
+        self.published.then(|| &self.snapshots[self.current])
+    }
+
+    /// Whether every kind has synced once.
+    pub fn is_synced(&self) -> bool {
+        self.synced == ALL_KINDS
+    }
+
+    // ------------------------------------------------------------ objects
+
+    /// A resync of a kind begins: what is not seen until it ends is gone.
+    pub fn resync_begin(&mut self, kind: Kind) {
+        self.stores.resync_begin(kind);
+    }
+
+    /// A resync of a kind ended; the kind has synced. Not `complete`: something was skipped whose
+    /// name is not known, so nothing is swept.
+    pub fn resync_end(&mut self, kind: Kind, complete: bool) {
+        self.stores.resync_end(kind, complete);
+        self.synced(kind);
+    }
+
+    /// An object exists but was not taken; its last version, if there is one, stays.
+    pub fn skipped(&mut self, kind: Kind, key: &Key) {
+        self.stores.skipped(kind, key);
+        self.counters.invalid_objects += 1;
+    }
+
+    /// The epoch; 0 before there is one.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The kind has synced (an optional one that is not served is synced and empty).
+    pub fn synced(&mut self, kind: Kind) {
+        self.synced |= 1 << kind as u32;
+    }
+
+    /// An object was added or changed. `age` stands for the creationTimestamp in standalone.
+    pub fn upsert(
+        &mut self,
+        kind: Kind,
+        value: Value<'_>,
+        age: Option<u64>,
+    ) -> Result<Upserted, Problem> {
+        let Controller { stores, decoder, settings, .. } = self;
+        let controller = settings.controller;
+        let result = stores.upsert_aged(kind, value, controller.as_str(), age, decoder);
+        if let Err(problem) = result {
+            self.counters.invalid_objects += 1;
+            if let Ok(meta) = crate::resource::decode::meta(value, kind.is_cluster_scoped()) {
+                let refusal = match problem {
+                    Problem::TooLarge { .. } => Refusal::TooLarge,
+                    Problem::Invalid { .. } => Refusal::Invalid,
+                };
+                self.stores.refuse(kind, &meta, refusal);
+            }
+        }
+        self.statuses_due = true;
+        result
+    }
+
+    /// An object is gone.
+    pub fn delete(&mut self, kind: Kind, key: &Key) {
+        self.stores.remove(kind, key);
+    }
+
+    /// A kind whose relist could admit a refused object.
+    pub fn wants_relist(&mut self) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|&kind| self.stores.wants_relist(kind))
+    }
+
+    // ------------------------------------------------------------ routers
+
+    /// The epoch of this controller: raised above every router's and the Lease's.
+    pub fn set_epoch(&mut self, epoch: u64) {
+        assert!(!self.has_epoch || self.epoch < epoch, "an epoch only rises");
+        (self.has_epoch, self.epoch) = (true, epoch);
+        self.generation = 0;
+        self.reconciled = u64::MAX;
+    }
+
+    /// Generations go on above this one (standalone, from the last good file).
+    pub fn set_generation(&mut self, generation: u64) {
+        self.generation = self.generation.max(generation);
+    }
+
+    /// A router to push to; false when there are MAX_ROUTERS already.
+    pub fn add_router(&mut self, address: SocketAddr, now: Now) -> bool {
+        if self.routers.as_slice().iter().any(|r| r.address == address) {
+            return true;
+        }
+        self.statuses_due = true;
+        let router = Router { address, report: None, heard: now.mono, refused: None };
+        self.routers.push(router).is_ok()
+    }
+
+    /// A router is gone.
+    pub fn remove_router(&mut self, address: SocketAddr) {
+        self.routers.retain(|r| r.address != address);
+        self.statuses_due = true;
+    }
+
+    /// A router reported.
+    pub fn report(&mut self, address: SocketAddr, report: &Report, now: Now) {
+        let routers = self.routers.as_mut_slice();
+        let Some(router) = routers.iter_mut().find(|r| r.address == address) else { return };
+        let same = router.report.as_ref().is_some_and(|r| {
+            (r.boot_id, r.identity, r.ready) == (report.boot_id, report.identity, report.ready)
+                && r.binds.as_slice() == report.binds.as_slice()
+        });
+        router.report = Some(report.clone());
+        router.heard = now.mono;
+        self.statuses_due |= !same;
+    }
+
+    /// A router refused the push of this identity (it must not be repeated unchanged at once).
+    pub fn push_refused(&mut self, address: SocketAddr, identity: Identity) {
+        if let Some(r) = self.routers.as_mut_slice().iter_mut().find(|r| r.address == address) {
+            r.refused = Some(identity);
+        }
+    }
+
+    /// Whether this router must be pushed to: it reported, and serves another Snapshot.
+    pub fn needs_push(&self, router: &Router) -> bool {
+        let Some(published) = self.published() else { return false };
+        let Some(report) = &router.report else { return false };
+        let wanted = published.identity;
+        report.identity.precedes(&wanted) && router.refused != Some(wanted)
+    }
+
+    /// The highest epoch that any router reported.
+    pub fn highest_epoch(&self) -> u64 {
+        let reports = self.routers.as_slice().iter().filter_map(|r| r.report.as_ref());
+        reports.map(|r| r.identity.epoch).max().unwrap_or(0)
+    }
+
+    // ------------------------------------------------------------ work
+
+    /// Reconciles when something changed; true when a new Snapshot is published.
+    pub fn tick(&mut self, now: Now) -> bool {
+        let silent = Duration::from_millis(u64::from(ROUTER_SILENT_MS));
+        let silenced = |r: &Router| r.report.is_some() && now.mono.since(r.heard) >= silent;
+        if self.routers.as_slice().iter().any(silenced) {
+            self.statuses_due = true;
+        }
+        let epoch = self.epoch;
+        if !self.has_epoch || !self.is_synced() || self.reconciled == self.stores.version() {
+            return false;
+        }
+        self.reconciled = self.stores.version();
+        self.counters.reconciles += 1;
+        self.statuses_due = true;
+        let staging = 1 - self.current;
+        let Controller { stores, settings, work, snapshots, record_buffer, .. } = self;
+        reconcile::build(stores, settings, work, &mut snapshots[staging]);
+        let sum = checksum(&snapshots[staging], record_buffer).unwrap_or(Checksum([0xff; 32]));
+        let published = self.snapshots[self.current].identity;
+        if self.published && published.checksum == sum && published.epoch == epoch {
+            return false;
+        }
+        self.generation += 1;
+        self.counters.generations += 1;
+        let identity = Identity { epoch, generation: self.generation, checksum: sum };
+        assert!(!self.published || published.precedes(&identity));
+        self.snapshots[staging].identity = identity;
+        self.snapshots[staging].source =
+            if self.settings.standalone { Source::Standalone } else { Source::Controller };
+        self.current = staging;
+        self.published = true;
+        true
+    }
+
+    /// Hands out the statuses that differ from what the API server has.
+    pub fn write_statuses(&mut self, now: Now, queue: &mut impl StatusQueue) {
+        let due = self.statuses_due || now.mono >= self.statuses_again;
+        if !self.published || !due {
+            return;
+        }
+        self.statuses_due = false;
+        self.statuses_again = Instant::NEVER;
+        self.in_flight.retain(|f| f.until > now.mono);
+        let Controller { stores, settings, work, routers, snapshots, current, .. } = self;
+        let rollout = Routers { routers: routers.as_slice(), now, snapshot: &snapshots[*current] };
+        let (in_flight, mut filtered) = (&mut self.in_flight, 0);
+        let mut filter = Filter { in_flight, queue, now, handed: 0, waiting: &mut filtered };
+        statuses(stores, settings, work, &rollout, &mut self.status_buffer, &mut filter);
+        self.counters.statuses += filter.handed;
+        if filtered > 0 {
+            let retry = Duration::from_millis(u64::from(STATUS_RETRY_MS));
+            self.statuses_again = now.mono + retry;
+        }
+    }
+
+    /// Hands every status to the sink, equal or not (`serval check`).
+    pub fn all_statuses(&mut self, now: Now, sink: &mut impl Sink) {
+        let Controller { stores, settings, work, routers, snapshots, current, .. } = self;
+        let rollout = Routers { routers: routers.as_slice(), now, snapshot: &snapshots[*current] };
+        statuses(stores, settings, work, &rollout, &mut self.status_buffer, sink);
+    }
+
+    /// A status write was answered; with an error it is tried again after STATUS_RETRY_MS.
+    pub fn status_written(&mut self, kind: Kind, key: &Key, ok: bool) {
+        if ok {
+            let (kind, key) = (kind as u8, key.hash());
+            self.in_flight.retain(|f| (f.kind, f.key) != (kind, key));
+        }
+        self.statuses_due = true;
+    }
+}
+
+/// Passes on the statuses that differ and are not on their way.
+struct Filter<'f, Q> {
+    in_flight: &'f mut Table<InFlight, { MAX_STATUSES_IN_FLIGHT as usize }>,
+    queue: &'f mut Q,
+    now: Now,
+    handed: u64,
+    waiting: &'f mut u32,
+}
+
+impl<Q: StatusQueue> Sink for Filter<'_, Q> {
+    fn status(&mut self, kind: Kind, meta: &Meta, observed: u64, wanted: u64, body: &str) {
+        if observed == wanted {
+            return;
+        }
+        *self.waiting += 1;
+        let key = meta.key.hash();
+        let twin = |f: &InFlight| (f.kind, f.key, f.wanted) == (kind as u8, key, wanted);
+        if self.in_flight.as_slice().iter().any(twin) {
+            return;
+        }
+        let until = self.now.mono + Duration::from_millis(u64::from(STATUS_RETRY_MS));
+        let entry = InFlight { kind: kind as u8, key, wanted, until };
+        if self.in_flight.push(entry).is_ok() {
+            match self.queue.push(kind, meta, body) {
+                Ok(()) => self.handed += 1,
+                Err(crate::stdx::Full) => {
+                    self.in_flight.pop();
+                }
+            }
+        }
+    }
+}
+
+/// What the routers serve, for Programmed.
+struct Routers<'c> {
+    routers: &'c [Router],
+    snapshot: &'c Snapshot,
+    now: Now,
+}
+
+impl Rollout for Routers<'_> {
+    /// Every router that reported within ROUTER_SILENT_MS counts.
+    fn gateway(&self, key: &Key) -> Served {
+        let silent = Duration::from_millis(u64::from(ROUTER_SILENT_MS));
+        let counted = self.routers.iter().filter(|r| {
+            r.report.as_ref().is_some_and(|p| p.ready) && self.now.mono.since(r.heard) < silent
+        });
+        let (mut any, mut waiting) = (false, false);
+        let name = Short::<320>::truncated(format_args!("{key}"));
+        for router in counted {
+            any = true;
+            let Some(report) = &router.report else { continue };
+            if report.identity.checksum != self.snapshot.identity.checksum {
+                waiting = true;
+            } else if let Some(message) = self.bind_failure(report, name.as_str(), router) {
+                return Served::BindFailed(message);
+            }
+        }
+        match (any, waiting) {
+            (false, _) => Served::NoRouter,
+            (true, true) => Served::Waiting,
+            (true, false) => Served::Yes,
+        }
+    }
+}
+
+impl Routers<'_> {
+    fn bind_failure(
+        &self,
+        report: &Report,
+        gateway: &str,
+        router: &Router,
+    ) -> Option<Short<{ MAX_MESSAGE_BYTES as usize }>> {
+        let s = self.snapshot;
+        let failed = report.binds.as_slice().iter().filter(|b| b.errno != 0);
+        for bind in failed {
+            let concerned = s.listeners.as_slice().iter().any(|l| {
+                s.text.get(l.gateway) == gateway
+                    && s.attachments
+                        .span(l.binds)
+                        .iter()
+                        .any(|&b| bind_name(&s.binds[b]) == bind.id)
+            });
+            if concerned {
+                let (id, errno, at) = (bind.id, bind.errno, router.address);
+                let message = format_args!("router {at} cannot bind {id}: errno {errno}");
+                return Some(Short::truncated(message));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,384 @@
+//! An epoch from a Lease: each start of a controller takes the next number, by compare-and-set.
+//!
+//! In: the Lease's name, who we are, the largest epoch heard of elsewhere, answers. Out: GET, then
+//! POST or PUT, until `spec.leaseTransitions` (coordination.k8s.io/v1, an int32) was raised by us:
+//! epoch = max(leaseTransitions, given) + 1. There is no leader election in it yet: nobody renews.
+
+use super::exchange::Request;
+use super::request::{Method, ObjectPath};
+use super::status_patch::{WriteError, is_retryable};
+use super::{ResourceVersion, Trouble};
+use crate::kube::backoff::Backoff;
+use crate::limits::{KUBE_WRITE_ATTEMPTS, MAX_LABEL_BYTES, MAX_NAME_BYTES};
+use crate::resource::document::{Document, Value};
+use crate::stdx::{Full, Inline, Instant, Now, Prng};
+use crate::wire::json::JsonWriter;
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// Take the next epoch; [`Full`] while one is being taken.
+    Start {
+        /// The Lease's namespace.
+        namespace: &'a str,
+        /// The Lease's name.
+        name: &'a str,
+        /// `spec.holderIdentity`: who takes it.
+        holder: &'a str,
+        /// The largest epoch known from elsewhere (routers); 0 for none.
+        given: u64,
+    },
+    /// The request was answered; the body as a document when it is one.
+    Answer {
+        /// HTTP status.
+        status: u16,
+        /// `Retry-After`, 0 for none.
+        retry_after_ms: u64,
+        /// The body, parsed.
+        document: Option<&'a Document>,
+    },
+    /// The request was not answered.
+    Failed(Trouble),
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug)]
+pub enum Output<'m> {
+    /// Ask the API server this.
+    Request(Request<'m>),
+    /// The epoch is ours, or not to be had.
+    Done(Result<u64, WriteError>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Waiting,
+    Reading,
+    Creating,
+    Raising,
+}
+
+crate::zeroed_enum!(Phase { Idle });
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pending {
+    None,
+    Request,
+    Done,
+}
+
+crate::zeroed_enum!(Pending { None });
+
+/// Names twice, an identity, two times, numbers.
+const BODY_BYTES: usize = 2048;
+
+/// The machine.
+#[derive(Debug)]
+pub struct LeaseEpoch {
+    phase: Phase,
+    pending: Pending,
+    attempts: u32,
+    wake: Instant,
+    backoff: Backoff,
+    prng: Prng,
+    given: u64,
+    epoch: u64,
+    namespace: Inline<{ MAX_LABEL_BYTES as usize }>,
+    name: Inline<{ MAX_NAME_BYTES as usize }>,
+    holder: Inline<{ MAX_NAME_BYTES as usize }>,
+    resource_version: ResourceVersion,
+    body: Inline<BODY_BYTES>,
+    /// 0 taken, 1 retryable, 2 permanent.
+    outcome: u8,
+    trouble: u32,
+}
+
+crate::zeroed_struct!(LeaseEpoch {
+    phase: Phase,
+    pending: Pending,
+    attempts: u32,
+    wake: Instant,
+    backoff: Backoff,
+    prng: Prng,
+    given: u64,
+    epoch: u64,
+    namespace: Inline<{ MAX_LABEL_BYTES as usize }>,
+    name: Inline<{ MAX_NAME_BYTES as usize }>,
+    holder: Inline<{ MAX_NAME_BYTES as usize }>,
+    resource_version: ResourceVersion,
+    body: Inline<BODY_BYTES>,
+    outcome: u8,
+    trouble: u32,
+});
+
+impl LeaseEpoch {
+    /// Must be called first, on zero bytes.
+    pub fn start(&mut self, prng: Prng) {
+        self.prng = prng;
+        self.wake = Instant::NEVER;
+    }
+
+    /// Takes an input. [`Full`]: not now, nothing was taken.
+    pub fn input(&mut self, input: Input<'_>, now: Now) -> Result<(), Full> {
+        if self.pending != Pending::None {
+            return Err(Full);
+        }
+        let asked = matches!(self.phase, Phase::Reading | Phase::Creating | Phase::Raising);
+        match (self.phase, input) {
+            (Phase::Idle, Input::Start { namespace, name, holder, given }) => {
+                let set = self.namespace.set(namespace.as_bytes());
+                let set = set.and(self.name.set(name.as_bytes()));
+                let set = set.and(self.holder.set(holder.as_bytes()));
+                (self.given, self.attempts) = (given, 0);
+                self.backoff.reset();
+                match set {
+                    Ok(()) => self.read(),
+                    Err(Full) => self.refused(Trouble::RequestTooLarge),
+                }
+            }
+            (Phase::Reading, Input::Answer { status: 200, document: Some(document), .. }) => {
+                self.lease(document.root(), now);
+            }
+            (Phase::Reading, Input::Answer { status: 404, .. }) => {
+                self.resource_version.clear();
+                self.write(self.given, Phase::Creating, now);
+            }
+            (Phase::Creating, Input::Answer { status: 200..=201, .. })
+            | (Phase::Raising, Input::Answer { status: 200, .. }) => self.done(0),
+            // Between GET and PUT the Lease was deleted: read again, like a conflict.
+            (Phase::Raising, Input::Answer { status: 404, .. }) => {
+                self.again(Trouble::Status(409), 0, now);
+            }
+            (_, Input::Answer { status, retry_after_ms, .. }) if asked => {
+                if is_retryable(status) {
+                    self.again(Trouble::Status(status), retry_after_ms, now);
+                } else if status < 400 {
+                    self.refused(Trouble::BadAnswer);
+                } else {
+                    self.refused(Trouble::Status(status));
+                }
+            }
+            (_, Input::Failed(trouble)) if asked => self.again(trouble, 0, now),
+            _ => return Err(Full),
+        }
+        Ok(())
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output<'_>> {
+        match core::mem::replace(&mut self.pending, Pending::None) {
+            Pending::None => None,
+            Pending::Request => Some(Output::Request(self.request())),
+            Pending::Done => {
+                let trouble = Trouble::from_u32(self.trouble);
+                Some(Output::Done(match self.outcome {
+                    0 => Ok(self.epoch),
+                    1 => Err(WriteError::Retryable(trouble)),
+                    _ => Err(WriteError::Permanent(trouble)),
+                }))
+            }
+        }
+    }
+
+    /// When `tick` is due.
+    pub fn timeout(&self) -> Option<Instant> {
+        Some(self.wake).filter(|&at| at != Instant::NEVER)
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Now) {
+        if self.phase == Phase::Waiting && self.wake <= now.mono {
+            self.read();
+        }
+    }
+
+    fn request(&self) -> Request<'_> {
+        let method = match self.phase {
+            Phase::Creating => Method::Post,
+            Phase::Raising => Method::Put,
+            _ => Method::Get,
+        };
+        let path = ObjectPath {
+            group: "coordination.k8s.io",
+            version: "v1",
+            plural: "leases",
+            namespace: self.namespace.as_str(),
+            // A POST goes to the collection.
+            name: if method == Method::Post { "" } else { self.name.as_str() },
+            subresource: "",
+        };
+        let body = if method == Method::Get { b"" } else { self.body.as_bytes() };
+        Request { method, path, body }
+    }
+
+    fn read(&mut self) {
+        self.attempts += 1;
+        (self.phase, self.pending, self.wake) = (Phase::Reading, Pending::Request, Instant::NEVER);
+    }
+
+    fn lease(&mut self, lease: Value<'_>, now: Now) {
+        let version = lease.at(&["metadata", "resourceVersion"]).and_then(Value::str).unwrap_or("");
+        if version.is_empty() || self.resource_version.set(version.as_bytes()).is_err() {
+            return self.again(Trouble::BadAnswer, 0, now);
+        }
+        let transitions = lease.at(&["spec", "leaseTransitions"]).and_then(Value::int).unwrap_or(0);
+        let transitions = u64::try_from(transitions).unwrap_or(0);
+        self.write(transitions.max(self.given), Phase::Raising, now);
+    }
+
+    /// Writes `last` + 1.
+    fn write(&mut self, last: u64, phase: Phase, now: Now) {
+        self.epoch = last.saturating_add(1);
+        if self.epoch > i32::MAX as u64 {
+            // leaseTransitions is an int32: an epoch beyond it cannot be kept.
+            return self.refused(Trouble::BadAnswer);
+        }
+        let mut buffer = [0; BODY_BYTES];
+        let mut json = JsonWriter::new(&mut buffer);
+        json.begin_object().member("apiVersion", "coordination.k8s.io/v1").member("kind", "Lease");
+        json.key("metadata").begin_object().member("name", self.name.as_str());
+        json.member("namespace", self.namespace.as_str());
+        json.member_unless_empty("resourceVersion", self.resource_version.as_str()).end_object();
+        let stamp = now.wall.rfc3339();
+        // metav1.MicroTime wants six digits of fraction.
+        let seconds = core::str::from_utf8(&stamp[..19]).unwrap_or("");
+        json.key("spec").begin_object().member("holderIdentity", self.holder.as_str());
+        json.key("acquireTime").format(format_args!("{seconds}.000000Z"));
+        json.key("leaseTransitions").number(self.epoch as i128).end_object().end_object();
+        let written = json.finish().and_then(|text| self.body.set(text.as_bytes()));
+        match written {
+            Ok(()) => (self.phase, self.pending) = (phase, Pending::Request),
+            Err(Full) => self.refused(Trouble::RequestTooLarge),
+        }
+    }
+
+    fn again(&mut self, trouble: Trouble, retry_after_ms: u64, now: Now) {
+        if self.attempts >= KUBE_WRITE_ATTEMPTS {
+            self.trouble = trouble.to_u32();
+            return self.done(1);
+        }
+        let quick = trouble.is_silence() || trouble == Trouble::Status(409);
+        let wait = if quick {
+            self.backoff.silence(&mut self.prng)
+        } else {
+            self.backoff.error(retry_after_ms, &mut self.prng)
+        };
+        (self.phase, self.wake) = (Phase::Waiting, now.mono + wait);
+    }
+
+    fn refused(&mut self, trouble: Trouble) {
+        self.trouble = trouble.to_u32();
+        self.done(2);
+    }
+
+    fn done(&mut self, outcome: u8) {
+        (self.phase, self.pending, self.outcome) = (Phase::Idle, Pending::Done, outcome);
+        self.wake = Instant::NEVER;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::shell::{json, place::boxed_zeroed};
+    use crate::stdx::Wall;
+    use std::boxed::Box;
+    use std::format;
+    use std::string::String;
+
+    struct Taker(Box<LeaseEpoch>, Now);
+
+    impl Taker {
+        fn new(given: u64) -> Taker {
+            let mut lease = boxed_zeroed::<LeaseEpoch>();
+            lease.start(Prng::new(1));
+            let now = Now { wall: Wall(1_795_413_215), ..Now::default() };
+            let start = Input::Start { namespace: "n", name: "l", holder: "me", given };
+            lease.input(start, now).unwrap();
+            let mut taker = Taker(lease, now);
+            assert_eq!(taker.output(), "Get l ");
+            taker
+        }
+
+        fn output(&mut self) -> String {
+            match self.0.poll_output() {
+                None => "waits".into(),
+                Some(Output::Done(result)) => format!("{result:?}"),
+                Some(Output::Request(request)) => {
+                    let body = core::str::from_utf8(request.body).unwrap();
+                    format!("{:?} {} {body}", request.method, request.path.name)
+                }
+            }
+        }
+
+        fn answer(&mut self, status: u16, body: &str) -> String {
+            let mut document = boxed_zeroed::<Document>();
+            let parsed = json::parse(body.as_bytes(), &mut document).ok();
+            let document = parsed.map(|()| &*document);
+            let answer = Input::Answer { status, retry_after_ms: 0, document };
+            self.0.input(answer, self.1).expect("taken");
+            self.output()
+        }
+
+        fn wait(&mut self) -> String {
+            self.1.mono = self.0.timeout().expect("a timer");
+            self.0.tick(self.1);
+            self.output()
+        }
+    }
+
+    fn lease(version: &str, transitions: i64) -> String {
+        format!(
+            r#"{{"metadata":{{"resourceVersion":"{version}"}},"spec":{{"leaseTransitions":{transitions}}}}}"#
+        )
+    }
+
+    #[test]
+    fn created_raised_and_raised_above_what_routers_know() {
+        let mut taker = Taker::new(0);
+        assert_eq!(
+            taker.answer(404, ""),
+            r#"Post  {"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"l","namespace":"n"},"spec":{"holderIdentity":"me","acquireTime":"2026-11-23T05:53:35.000000Z","leaseTransitions":1}}"#
+        );
+        assert_eq!(taker.answer(201, "{}"), "Ok(1)");
+        let mut taker = Taker::new(3);
+        let put = taker.answer(200, &lease("9", 5));
+        assert!(put.starts_with("Put l ") && put.contains(r#""resourceVersion":"9""#), "{put}");
+        assert!(put.contains(r#""leaseTransitions":6"#));
+        assert_eq!(taker.answer(200, "{}"), "Ok(6)");
+        let mut taker = Taker::new(8);
+        assert!(taker.answer(200, &lease("9", 5)).contains(r#""leaseTransitions":9"#));
+    }
+
+    #[test]
+    fn two_at_once_get_different_epochs() {
+        let mut taker = Taker::new(0);
+        assert!(taker.answer(404, "").starts_with("Post"));
+        assert_eq!(taker.answer(409, ""), "waits");
+        assert_eq!(taker.wait(), "Get l ");
+        assert!(taker.answer(200, &lease("2", 1)).starts_with("Put"));
+        assert_eq!(taker.answer(409, ""), "waits");
+        assert_eq!(taker.wait(), "Get l ");
+        assert!(taker.answer(200, &lease("3", 2)).contains(r#""leaseTransitions":3"#));
+        assert_eq!(taker.answer(200, "{}"), "Ok(3)");
+    }
+
+    #[test]
+    fn limits_and_refusals() {
+        let mut taker = Taker::new(0);
+        assert_eq!(taker.answer(403, ""), "Err(Permanent(Status(403)))");
+        let max = i64::from(i32::MAX);
+        assert!(Taker::new(0).answer(200, &lease("1", max - 1)).contains("2147483647"));
+        assert_eq!(Taker::new(0).answer(200, &lease("1", max)), "Err(Permanent(BadAnswer))");
+        // A negative or missing number is none.
+        assert!(Taker::new(0).answer(200, &lease("1", -5)).contains(r#""leaseTransitions":1"#));
+        let mut taker = Taker::new(0);
+        for _ in 1..KUBE_WRITE_ATTEMPTS {
+            assert_eq!(taker.answer(500, ""), "waits");
+            assert_eq!(taker.wait(), "Get l ");
+        }
+        assert_eq!(taker.answer(500, ""), "Err(Retryable(Status(500)))");
+    }
+}

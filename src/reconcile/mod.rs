@@ -1,0 +1,98 @@
+//! PURE: stores and settings in; a Snapshot and statuses out. Any two runs agree.
+//!
+//! Two passes over the objects, oldest first: [`build`] works out gateways, listeners, attachment
+//! and backends and fills the Snapshot; [`status::statuses`] says what the status of each object
+//! must be, once it is known what the routers serve. The second repeats the cheap decisions of the
+//! first instead of keeping them.
+//!
+//! Architecture invariant: no IO, clock or randomness; nothing of an earlier run but what the
+//! stores hold (own addresses and conditions in status).
+
+pub mod addresses;
+pub mod attach;
+pub mod gateways;
+pub mod merge;
+pub mod resolve;
+pub mod status;
+pub mod translate;
+
+use crate::config::Snapshot;
+use crate::limits::*;
+use crate::resource::{Decoder, Stores};
+use crate::stdx::{Short, Table, Zeroed};
+use addresses::AddressPool;
+use gateways::{GatewayState, ListenerState};
+
+/// What the operator chose.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// The controllerName whose GatewayClasses are ours.
+    pub controller: Short<253>,
+    /// Manifests in a folder: addresses of the Gateway bind as written, endpoints may be loopback.
+    pub standalone: bool,
+    /// Addresses that Gateways get, each one of its own; empty: all bind to any address.
+    pub pool: AddressPool,
+}
+
+crate::zeroed_struct!(Settings {
+    controller: Short<253>,
+    standalone: bool,
+    pool: AddressPool,
+});
+
+/// Working memory of reconcile, reused by every run. Built in place.
+#[derive(Debug)]
+pub struct Work {
+    pub(crate) decoder: Decoder,
+    pub(crate) gateways: Table<GatewayState, { MAX_GATEWAYS as usize }>,
+    pub(crate) listeners:
+        Table<ListenerState, { (MAX_GATEWAYS * MAX_LISTENERS_PER_GATEWAY) as usize }>,
+    pub(crate) addresses: addresses::Assigned,
+    pub(crate) pools: resolve::PoolIndex,
+    pub(crate) slices: resolve::SliceIndex,
+    /// Routes that did not fit the Snapshot, by place in the order of age.
+    pub(crate) overflowed: Table<bool, { MAX_ROUTES as usize }>,
+}
+
+crate::zeroed_struct!(Work {
+    decoder: Decoder,
+    gateways: Table<GatewayState, { MAX_GATEWAYS as usize }>,
+    listeners: Table<ListenerState, { (MAX_GATEWAYS * MAX_LISTENERS_PER_GATEWAY) as usize }>,
+    addresses: addresses::Assigned,
+    pools: resolve::PoolIndex,
+    slices: resolve::SliceIndex,
+    overflowed: Table<bool, { MAX_ROUTES as usize }>,
+});
+
+impl Work {
+    /// Sets the capacities of zeroed working memory.
+    pub fn init(&mut self, capacities: &Capacities) {
+        self.gateways.set_cap(capacities.max_gateways);
+        self.listeners.set_cap(capacities.max_gateways * MAX_LISTENERS_PER_GATEWAY);
+        self.addresses.init(capacities);
+        self.pools.init(capacities);
+        self.slices.init(capacities);
+        self.overflowed.set_cap(capacities.max_routes);
+    }
+
+    /// Bytes at these capacities: the line of the memory plan.
+    pub fn bytes(c: &Capacities) -> u64 {
+        fn assert_zeroed<T: Zeroed>() {}
+        assert_zeroed::<Work>();
+        let of = |count: u32, size: usize| u64::from(count) * size as u64;
+        size_of::<Decoder>() as u64
+            + of(c.max_gateways, size_of::<GatewayState>())
+            + of(c.max_gateways * MAX_LISTENERS_PER_GATEWAY, size_of::<ListenerState>())
+            + of(c.max_config_pools * 2 + c.max_endpoint_slices * 2, 4)
+            + of(c.max_routes, 1)
+    }
+}
+
+/// Fills the Snapshot (its identity stays empty) from the stores.
+pub fn build(stores: &Stores, settings: &Settings, work: &mut Work, out: &mut Snapshot) {
+    out.clear();
+    gateways::build(stores, settings, work, out);
+    resolve::index_slices(stores, work);
+    translate::routes(stores, settings, work, out);
+    debug_assert_eq!(out.validate(), Ok(()));
+}

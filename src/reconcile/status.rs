@@ -1,0 +1,432 @@
+//! The status each object must have: conditions, listeners, addresses, parents.
+//!
+//! In: what [`super::build`] left in the working memory, and what the routers serve. Out: for each
+//! object its own status entries as JSON (without lastTransitionTime, which the writer keeps from
+//! the object or stamps) with their digest; equal to the observed one when nothing is to be
+//! written.
+
+use super::attach::{Attachment, is_gateway_ref};
+use super::gateways::{GatewayProblem, GatewayState, ListenerProblem, ListenerState, is_ours};
+use super::resolve::{RefProblem, Resolver};
+use super::translate::attached_listeners;
+use super::{Settings, Work};
+use crate::limits::MAX_MESSAGE_BYTES;
+use crate::resource::digest::Digest;
+use crate::resource::http_route::ParentRef;
+use crate::resource::{Kind, Meta, Stores};
+use crate::stdx::Short;
+use crate::wire::json::JsonWriter;
+use core::fmt;
+
+/// Extended features that are whole today (GatewayClass.status.supportedFeatures), sorted.
+pub const SUPPORTED_FEATURES: [&str; 10] = [
+    "GatewayAddressEmpty",
+    "GatewayHTTPListenerIsolation",
+    "GatewayPort8080",
+    "GatewayStaticAddresses",
+    "HTTPRouteBackendTimeout",
+    "HTTPRouteMethodMatching",
+    "HTTPRouteNamedRouteRule",
+    "HTTPRouteParentRefPort",
+    "HTTPRouteQueryParamMatching",
+    "HTTPRouteRequestTimeout",
+];
+
+/// What is known of the routers when statuses are worked out.
+pub trait Rollout {
+    /// Whether a Gateway is served by every router that counts.
+    fn gateway(&self, key: &crate::resource::Key) -> Served;
+}
+
+/// Whether the routers serve the current Snapshot for a Gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// Every ready router serves it without a bind error.
+    Yes,
+    /// Some router has not answered yet: nothing is said that is not known.
+    Waiting,
+    /// No router is there.
+    NoRouter,
+    /// A router could not bind (the message names router, bind and errno).
+    BindFailed(Short<{ MAX_MESSAGE_BYTES as usize }>),
+}
+
+/// Takes the wanted status of one object.
+pub trait Sink {
+    /// `body`: the own entries as JSON; `wanted`: their digest; `observed`: the digest of what the
+    /// API server has.
+    fn status(&mut self, kind: Kind, meta: &Meta, observed: u64, wanted: u64, body: &str);
+}
+
+/// A status condition in the making: to the JSON and the digest at once.
+struct Writer<'j, 'b> {
+    json: &'j mut JsonWriter<'b>,
+    digest: Digest,
+    generation: i64,
+}
+
+impl Writer<'_, '_> {
+    fn condition(&mut self, kind: &str, status: &str, reason: &str, message: fmt::Arguments<'_>) {
+        let message = Short::<{ MAX_MESSAGE_BYTES as usize }>::truncated(message);
+        self.digest.condition(kind, status, reason, self.generation);
+        self.digest.field(message.as_str());
+        self.json.begin_object().member("type", kind).member("status", status);
+        self.json.member("reason", reason).member("message", message.as_str());
+        self.json.key("observedGeneration").number(self.generation).end_object();
+    }
+
+    fn is(&mut self, kind: &str, holds: bool, reason: &str, message: &str) {
+        let status = if holds { "True" } else { "False" };
+        self.condition(kind, status, reason, format_args!("{message}"));
+    }
+}
+
+/// Works out every status. `buffer` holds one object's JSON.
+pub fn statuses(
+    stores: &Stores,
+    settings: &Settings,
+    work: &mut Work,
+    rollout: &impl Rollout,
+    buffer: &mut [u8],
+    sink: &mut impl Sink,
+) {
+    classes(stores, settings, work, buffer, sink);
+    for index in 0..work.gateways.len() {
+        let state = work.gateways[index];
+        gateway(stores, work, &state, rollout, buffer, sink);
+    }
+    for (place, handle) in (0..).zip(stores.routes.by_age()) {
+        stores.routes.load(handle, &mut work.decoder.route, &mut work.decoder.scratch);
+        route(stores, settings, work, work.overflowed[place], buffer, sink);
+    }
+}
+
+fn classes(
+    stores: &Stores,
+    settings: &Settings,
+    work: &mut Work,
+    buffer: &mut [u8],
+    sink: &mut impl Sink,
+) {
+    for handle in stores.classes.by_age() {
+        let class = &mut work.decoder.class;
+        stores.classes.load(handle, class, &mut work.decoder.scratch);
+        if !is_ours(class, settings) {
+            continue;
+        }
+        let mut json = JsonWriter::new(buffer);
+        json.begin_object().key("conditions").begin_array();
+        let generation = class.meta.generation;
+        let mut writer = Writer { json: &mut json, digest: Digest::new(), generation };
+        if class.has_parameters {
+            let message = "spec.parametersRef is not supported: remove it";
+            writer.is("Accepted", false, "InvalidParameters", message);
+        } else {
+            writer.is("Accepted", true, "Accepted", "Gateways of this class are served by serval");
+        }
+        let mut digest = writer.digest;
+        json.end_array().key("supportedFeatures").begin_array();
+        for feature in SUPPORTED_FEATURES {
+            digest.field(feature);
+            json.begin_object().member("name", feature).end_object();
+        }
+        json.end_array().end_object();
+        if let Ok(body) = json.finish() {
+            let observed = class.observed;
+            sink.status(Kind::GatewayClass, &class.meta, observed, digest.finish(), body);
+        }
+    }
+}
+
+fn gateway(
+    stores: &Stores,
+    work: &mut Work,
+    state: &GatewayState,
+    rollout: &impl Rollout,
+    buffer: &mut [u8],
+    sink: &mut impl Sink,
+) {
+    let gateway = &mut work.decoder.gateway;
+    stores.gateways.load(state.handle, gateway, &mut work.decoder.scratch);
+    let served = rollout.gateway(&gateway.meta.key);
+    let listeners = &work.listeners.as_slice()[state.listeners.range()];
+    let mut json = JsonWriter::new(buffer);
+    json.begin_object().key("conditions").begin_array();
+    let generation = gateway.meta.generation;
+    let mut writer = Writer { json: &mut json, digest: Digest::new(), generation };
+    gateway_accepted(&mut writer, state.problem, listeners);
+    // True never flips to False only for waiting: what was served stays said, for its generation.
+    let kept = gateway.programmed_generation;
+    let waits = served == Served::Waiting && kept >= 0;
+    writer.generation = if waits { kept } else { generation };
+    gateway_programmed(&mut writer, state.problem, listeners, &served, waits);
+    writer.generation = generation;
+    writer.json.end_array().key("addresses").begin_array();
+    for address in work.addresses.get(state.addresses) {
+        let text = Short::<48>::truncated(format_args!("{address}"));
+        writer.digest.field("IPAddress");
+        writer.digest.field(text.as_str());
+        writer.json.begin_object().member("type", "IPAddress");
+        writer.json.member("value", text.as_str()).end_object();
+    }
+    writer.json.end_array().key("listeners").begin_array();
+    for (listener, judged) in gateway.listeners.as_slice().iter().zip(listeners) {
+        let name = gateway.text.get(listener.name);
+        let programmed = state.problem == GatewayProblem::None && (served == Served::Yes || waits);
+        let observed = if waits { kept } else { generation };
+        listener_status(&mut writer, name, judged, (programmed, observed));
+    }
+    writer.json.end_array().end_object();
+    let wanted = writer.digest.finish();
+    if let Ok(body) = json.finish() {
+        sink.status(Kind::Gateway, &gateway.meta, gateway.observed, wanted, body);
+    }
+}
+
+fn gateway_accepted(writer: &mut Writer<'_, '_>, p: GatewayProblem, listeners: &[ListenerState]) {
+    let valid = listeners.iter().filter(|l| l.problem == ListenerProblem::None).count();
+    match p {
+        GatewayProblem::InvalidParameters => {
+            let message = "spec.infrastructure.parametersRef is not supported: remove it";
+            writer.is("Accepted", false, "InvalidParameters", message);
+        }
+        GatewayProblem::UnsupportedAddress => {
+            let message = "spec.addresses: only the type IPAddress is supported";
+            writer.is("Accepted", false, "UnsupportedAddress", message);
+        }
+        _ if valid == listeners.len() => {
+            writer.is("Accepted", true, "Accepted", "the Gateway is valid");
+        }
+        _ => {
+            let status = if valid == 0 { "False" } else { "True" };
+            let invalid = listeners.len() - valid;
+            let message = format_args!("{invalid} listener(s) are not valid: see their conditions");
+            writer.condition("Accepted", status, "ListenersNotValid", message);
+        }
+    }
+}
+
+fn gateway_programmed(
+    writer: &mut Writer<'_, '_>,
+    problem: GatewayProblem,
+    listeners: &[ListenerState],
+    served: &Served,
+    waits: bool,
+) {
+    let valid = listeners.iter().any(|l| l.problem == ListenerProblem::None);
+    let mut no = |reason, message| writer.is("Programmed", false, reason, message);
+    match (problem, served) {
+        (GatewayProblem::InvalidParameters | GatewayProblem::UnsupportedAddress, _) => {
+            no("Invalid", "the Gateway is not accepted");
+        }
+        (GatewayProblem::AddressNotAssigned, _) => {
+            let message = "no free address: enlarge --gateway-addresses";
+            no("AddressNotAssigned", message);
+        }
+        (GatewayProblem::AddressNotUsable, _) => {
+            let message = "an address of spec.addresses is not in --gateway-addresses or is taken";
+            no("AddressNotUsable", message);
+        }
+        (GatewayProblem::None, _) if !valid => no("Invalid", "no listener is valid"),
+        (GatewayProblem::None, Served::NoRouter) => {
+            no("NoResources", "no router is ready");
+        }
+        (GatewayProblem::None, Served::BindFailed(message)) => no("Invalid", message.as_str()),
+        (GatewayProblem::None, Served::Waiting) if !waits => {
+            no("Pending", "waiting until every router serves it");
+        }
+        (GatewayProblem::None, Served::Yes | Served::Waiting) => {
+            writer.is("Programmed", true, "Programmed", "every router serves it");
+        }
+    }
+}
+
+fn listener_status(
+    writer: &mut Writer<'_, '_>,
+    name: &str,
+    state: &ListenerState,
+    (programmed, observed): (bool, i64),
+) {
+    writer.digest.field(name);
+    writer.digest.number(i64::from(state.attached));
+    writer.json.begin_object().member("name", name);
+    writer.json.key("attachedRoutes").number(state.attached).key("supportedKinds").begin_array();
+    if state.takes_http_routes {
+        writer.digest.field(Kind::HttpRoute.name());
+        writer.json.begin_object().member("group", Kind::HttpRoute.group());
+        writer.json.member("kind", Kind::HttpRoute.name()).end_object();
+    }
+    writer.json.end_array().key("conditions").begin_array();
+    let valid = state.problem == ListenerProblem::None;
+    match state.problem {
+        ListenerProblem::None => writer.is("Accepted", true, "Accepted", "the listener is valid"),
+        ListenerProblem::UnsupportedProtocol => {
+            let message = "only the protocol HTTP is supported in this release";
+            writer.is("Accepted", false, "UnsupportedProtocol", message);
+        }
+        ListenerProblem::HostnameConflict => {
+            let message = "another listener of this Gateway has the same port and hostname";
+            writer.is("Accepted", false, "HostnameConflict", message);
+        }
+        ListenerProblem::ProtocolConflict => {
+            let message = "another listener of this Gateway has the same port, other protocol";
+            writer.is("Accepted", false, "ProtocolConflict", message);
+        }
+        ListenerProblem::PortUnavailable => {
+            let message = "an older Gateway has the same address, port and hostname";
+            writer.is("Accepted", false, "PortUnavailable", message);
+        }
+        ListenerProblem::CapacityExceeded => {
+            let message = "more than --max-config-listeners, --max-config-binds or -attachments";
+            writer.is("Accepted", false, "CapacityExceeded", message);
+        }
+    }
+    let reason = if programmed && valid {
+        "Programmed"
+    } else if valid {
+        "Pending"
+    } else {
+        "Invalid"
+    };
+    let message = if programmed && valid { "every router serves it" } else { "not served" };
+    let generation = core::mem::replace(&mut writer.generation, observed);
+    writer.is("Programmed", programmed && valid, reason, message);
+    writer.generation = generation;
+    if state.has_invalid_kinds {
+        let message = "allowedRoutes.kinds names a kind that the protocol does not take";
+        writer.is("ResolvedRefs", false, "InvalidRouteKinds", message);
+    } else {
+        writer.is("ResolvedRefs", true, "ResolvedRefs", "all references resolve");
+    }
+    match state.problem {
+        ListenerProblem::HostnameConflict => {
+            writer.is("Conflicted", true, "HostnameConflict", "see Accepted");
+        }
+        ListenerProblem::ProtocolConflict => {
+            writer.is("Conflicted", true, "ProtocolConflict", "see Accepted");
+        }
+        _ => writer.is("Conflicted", false, "NoConflicts", "no conflict"),
+    }
+    writer.json.end_array().end_object();
+}
+
+fn route(
+    stores: &Stores,
+    settings: &Settings,
+    work: &mut Work,
+    overflowed: bool,
+    buffer: &mut [u8],
+    sink: &mut impl Sink,
+) {
+    let resolved = resolve_all(stores, settings, work);
+    let mut json = JsonWriter::new(buffer);
+    json.begin_object().key("parents").begin_array();
+    let mut digest = Digest::new();
+    for index in 0..work.decoder.route.parents.len() {
+        let parent = work.decoder.route.parents[index];
+        let attachment = attached_listeners(stores, work, &parent, |_, _, _| {});
+        let Some(attachment) = attachment else { continue };
+        let attachment = match attachment {
+            Attachment::Accepted if overflowed => Attachment::CapacityExceeded,
+            other => other,
+        };
+        let generation = work.decoder.route.meta.generation;
+        let mut writer = Writer { json: &mut json, digest, generation };
+        parent_ref(&mut writer, work, &parent);
+        writer.json.member("controllerName", settings.controller.as_str());
+        writer.json.key("conditions").begin_array();
+        route_accepted(&mut writer, work, attachment);
+        route_resolved(&mut writer, &resolved);
+        writer.json.end_array().end_object();
+        digest = writer.digest;
+    }
+    json.end_array().end_object();
+    let route = &work.decoder.route;
+    if let Ok(body) = json.finish() {
+        sink.status(Kind::HttpRoute, &route.meta, route.observed, digest.finish(), body);
+    }
+}
+
+/// The first backendRef that does not resolve, with its name.
+fn resolve_all(
+    stores: &Stores,
+    settings: &Settings,
+    work: &mut Work,
+) -> Option<(RefProblem, Short<320>)> {
+    let crate::resource::Decoder { route, service, slice, grant, scratch, .. } = &mut work.decoder;
+    let mut resolver = Resolver { stores, settings, service, slice, grant, scratch };
+    for backend in route.backends.as_slice() {
+        if let Err(problem) = resolver.check(route, backend) {
+            let namespace = match route.text.get(backend.namespace) {
+                "" => route.meta.key.namespace.as_str(),
+                namespace => namespace,
+            };
+            let (kind, name) = (route.text.get(backend.kind), route.text.get(backend.name));
+            let port = backend.port;
+            let named = Short::truncated(format_args!("{kind} {namespace}/{name} port {port}"));
+            return Some((problem, named));
+        }
+    }
+    None
+}
+
+fn parent_ref(writer: &mut Writer<'_, '_>, work: &Work, parent: &ParentRef) {
+    let route = &work.decoder.route;
+    let text = |t| route.text.get(t);
+    debug_assert!(is_gateway_ref(route, parent));
+    for field in [parent.group, parent.kind, parent.namespace, parent.name, parent.section] {
+        writer.digest.field(text(field));
+    }
+    writer.digest.number(i64::from(parent.port));
+    writer.json.begin_object().key("parentRef").begin_object();
+    writer.json.member("group", text(parent.group)).member("kind", text(parent.kind));
+    writer.json.member_unless_empty("namespace", text(parent.namespace));
+    writer.json.member("name", text(parent.name));
+    writer.json.member_unless_empty("sectionName", text(parent.section));
+    if parent.port != 0 {
+        writer.json.key("port").number(parent.port);
+    }
+    writer.json.end_object();
+}
+
+fn route_accepted(writer: &mut Writer<'_, '_>, work: &Work, attachment: Attachment) {
+    let mut no = |reason, message| writer.is("Accepted", false, reason, message);
+    match attachment {
+        Attachment::Accepted => writer.is("Accepted", true, "Accepted", "the route is served"),
+        Attachment::NoMatchingParent => {
+            no("NoMatchingParent", "the Gateway has no listener of this sectionName and port");
+        }
+        Attachment::NotAllowedByListeners => {
+            no("NotAllowedByListeners", "allowedRoutes of the listener does not let it attach");
+        }
+        Attachment::NoMatchingListenerHostname => {
+            no("NoMatchingListenerHostname", "no hostname in common with the listener");
+        }
+        Attachment::CapacityExceeded => {
+            let message = "the Snapshot is full: raise the --max-config-* flags (serval limits)";
+            no("CapacityExceeded", message);
+        }
+        Attachment::UnsupportedValue => {
+            let path = work.decoder.route.unsupported;
+            let message = format_args!("{path} is not supported in this release");
+            writer.condition("Accepted", "False", "UnsupportedValue", message);
+        }
+    }
+}
+
+fn route_resolved(writer: &mut Writer<'_, '_>, problem: &Option<(RefProblem, Short<320>)>) {
+    let Some((problem, name)) = problem else {
+        writer.is("ResolvedRefs", true, "ResolvedRefs", "all references resolve");
+        return;
+    };
+    let (reason, what) = match problem {
+        RefProblem::InvalidKind => ("InvalidKind", "is not a Service"),
+        RefProblem::RefNotPermitted => ("RefNotPermitted", "needs a ReferenceGrant"),
+        RefProblem::BackendNotFound => ("BackendNotFound", "does not exist"),
+        RefProblem::UnsupportedProtocol => {
+            ("UnsupportedProtocol", "has an appProtocol that is not supported in this release")
+        }
+        RefProblem::CapacityExceeded => ("CapacityExceeded", "does not fit"),
+    };
+    writer.condition("ResolvedRefs", "False", reason, format_args!("{name} {what}"));
+}

@@ -1,0 +1,238 @@
+//! One store per kind, and the way of an object from a document into its store.
+
+use super::document::Value;
+use super::store::{ResourceStore, Scratch, Upserted};
+use super::*;
+use crate::limits::*;
+
+const fn blocks(objects: u32) -> usize {
+    let room = objects * STORE_BLOCKS_PER_OBJECT;
+    let one = MAX_OBJECT_PACKED_BYTES / STORE_BLOCK_BYTES;
+    (if room > one { room } else { one }) as usize
+}
+
+macro_rules! store {
+    ($ceiling:ident) => { ResourceStore<{ $ceiling as usize }, { blocks($ceiling) }> };
+}
+
+/// The stores of all kinds.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "one per kind")]
+pub struct Stores {
+    pub classes: store!(MAX_GATEWAY_CLASSES),
+    pub gateways: store!(MAX_GATEWAYS),
+    pub routes: store!(MAX_ROUTES),
+    pub services: store!(MAX_SERVICES),
+    pub slices: store!(MAX_ENDPOINT_SLICES),
+    pub secrets: store!(MAX_SECRETS),
+    pub namespaces: store!(MAX_NAMESPACES),
+    pub grants: store!(MAX_REFERENCE_GRANTS),
+}
+
+crate::zeroed_struct!(Stores {
+    classes: store!(MAX_GATEWAY_CLASSES),
+    gateways: store!(MAX_GATEWAYS),
+    routes: store!(MAX_ROUTES),
+    services: store!(MAX_SERVICES),
+    slices: store!(MAX_ENDPOINT_SLICES),
+    secrets: store!(MAX_SECRETS),
+    namespaces: store!(MAX_NAMESPACES),
+    grants: store!(MAX_REFERENCE_GRANTS),
+});
+
+/// Runs an expression on the store of a kind.
+macro_rules! on_store {
+    ($stores:expr, $kind:expr, |$store:ident| $body:expr) => {
+        match $kind {
+            Kind::GatewayClass => {
+                let $store = &mut $stores.classes;
+                $body
+            }
+            Kind::Gateway => {
+                let $store = &mut $stores.gateways;
+                $body
+            }
+            Kind::HttpRoute => {
+                let $store = &mut $stores.routes;
+                $body
+            }
+            Kind::Service => {
+                let $store = &mut $stores.services;
+                $body
+            }
+            Kind::EndpointSlice => {
+                let $store = &mut $stores.slices;
+                $body
+            }
+            Kind::Secret => {
+                let $store = &mut $stores.secrets;
+                $body
+            }
+            Kind::Namespace => {
+                let $store = &mut $stores.namespaces;
+                $body
+            }
+            Kind::ReferenceGrant => {
+                let $store = &mut $stores.grants;
+                $body
+            }
+        }
+    };
+}
+
+impl Stores {
+    /// Sets the capacities of zeroed stores.
+    pub fn init(&mut self, c: &Capacities) {
+        let room = |objects| blocks(objects) as u32;
+        self.classes.init(c.max_gateway_classes, room(c.max_gateway_classes));
+        self.gateways.init(c.max_gateways, room(c.max_gateways));
+        self.routes.init(c.max_routes, room(c.max_routes));
+        self.services.init(c.max_services, room(c.max_services));
+        self.slices.init(c.max_endpoint_slices, room(c.max_endpoint_slices));
+        self.secrets.init(c.max_secrets, room(c.max_secrets));
+        self.namespaces.init(c.max_namespaces, room(c.max_namespaces));
+        self.grants.init(c.max_reference_grants, room(c.max_reference_grants));
+    }
+
+    /// Bytes at these capacities: (kind, count, bytes) for the memory plan.
+    pub fn plan(c: &Capacities) -> [(&'static str, u32, u64); 8] {
+        fn of<const N: usize, const B: usize>(
+            _: Option<&ResourceStore<N, B>>,
+            name: &'static str,
+            objects: u32,
+        ) -> (&'static str, u32, u64) {
+            (name, objects, ResourceStore::<N, B>::bytes(objects, blocks(objects) as u32))
+        }
+        let none = None::<&Stores>;
+        [
+            of(none.map(|s| &s.classes), "store GatewayClass", c.max_gateway_classes),
+            of(none.map(|s| &s.gateways), "store Gateway", c.max_gateways),
+            of(none.map(|s| &s.routes), "store HTTPRoute", c.max_routes),
+            of(none.map(|s| &s.services), "store Service", c.max_services),
+            of(none.map(|s| &s.slices), "store EndpointSlice", c.max_endpoint_slices),
+            of(none.map(|s| &s.secrets), "store Secret", c.max_secrets),
+            of(none.map(|s| &s.namespaces), "store Namespace", c.max_namespaces),
+            of(none.map(|s| &s.grants), "store ReferenceGrant", c.max_reference_grants),
+        ]
+    }
+
+    /// Decodes an object into `decoder` and stores it; says what became of it.
+    pub fn upsert(
+        &mut self,
+        kind: Kind,
+        value: Value<'_>,
+        controller: &str,
+        decoder: &mut Decoder,
+    ) -> Result<Upserted, Problem> {
+        self.upsert_aged(kind, value, controller, None, decoder)
+    }
+
+    /// As [`Stores::upsert`]; `age` stands for the creationTimestamp where there is none.
+    pub fn upsert_aged(
+        &mut self,
+        kind: Kind,
+        value: Value<'_>,
+        controller: &str,
+        age: Option<u64>,
+        decoder: &mut Decoder,
+    ) -> Result<Upserted, Problem> {
+        let Decoder { scratch, .. } = decoder;
+        macro_rules! go {
+            ($object:expr, $store:expr) => {{
+                let object = &mut $object;
+                object.decode(value, controller)?;
+                if let Some(age) = age {
+                    object.meta_mut().created = age;
+                }
+                Ok($store.upsert(object, scratch))
+            }};
+        }
+        match kind {
+            Kind::GatewayClass => go!(decoder.class, self.classes),
+            Kind::Gateway => go!(decoder.gateway, self.gateways),
+            Kind::HttpRoute => go!(decoder.route, self.routes),
+            Kind::Service => go!(decoder.service, self.services),
+            Kind::EndpointSlice => go!(decoder.slice, self.slices),
+            Kind::Secret => go!(decoder.secret, self.secrets),
+            Kind::Namespace => go!(decoder.namespace, self.namespaces),
+            Kind::ReferenceGrant => go!(decoder.grant, self.grants),
+        }
+    }
+
+    /// Remembers an object that cannot be served.
+    pub fn refuse(&mut self, kind: Kind, meta: &Meta, refusal: store::Refusal) {
+        on_store!(self, kind, |store| store.refuse(meta, 0, refusal, 0));
+    }
+
+    /// Removes an object; whether it was there.
+    pub fn remove(&mut self, kind: Kind, key: &Key) -> bool {
+        on_store!(self, kind, |store| store.remove(key))
+    }
+
+    /// Begins a resync of one kind.
+    pub fn resync_begin(&mut self, kind: Kind) {
+        on_store!(self, kind, |store| store.resync_begin());
+    }
+
+    /// Ends a resync of one kind.
+    pub fn resync_end(&mut self, kind: Kind, complete: bool) {
+        on_store!(self, kind, |store| store.resync_end(complete));
+    }
+
+    /// An object exists but was not taken: it is not swept.
+    pub fn skipped(&mut self, kind: Kind, key: &Key) {
+        on_store!(self, kind, |store| store.mark(key));
+    }
+
+    /// Whether a relist of this kind could admit a refused object.
+    pub fn wants_relist(&mut self, kind: Kind) -> bool {
+        on_store!(self, kind, |store| store.wants_relist())
+    }
+
+    /// Admitted and refused objects of a kind, and its capacity.
+    pub fn counts(&mut self, kind: Kind) -> (u32, u32, u32) {
+        on_store!(self, kind, |store| {
+            let (stubs, uncounted) = store.refused();
+            (store.len(), stubs.len() as u32 + uncounted, store.capacity())
+        })
+    }
+
+    /// Rises with each change that reconcile must see.
+    pub fn version(&self) -> u64 {
+        self.classes.version()
+            + self.gateways.version()
+            + self.routes.version()
+            + self.services.version()
+            + self.slices.version()
+            + self.secrets.version()
+            + self.namespaces.version()
+            + self.grants.version()
+    }
+}
+
+/// One object of each kind to decode into, and to load into. Built in place.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "one per kind")]
+pub struct Decoder {
+    pub class: GatewayClass,
+    pub gateway: Gateway,
+    pub route: HttpRoute,
+    pub service: Service,
+    pub slice: EndpointSlice,
+    pub secret: Secret,
+    pub namespace: Namespace,
+    pub grant: ReferenceGrant,
+    pub scratch: Scratch,
+}
+
+crate::zeroed_struct!(Decoder {
+    class: GatewayClass,
+    gateway: Gateway,
+    route: HttpRoute,
+    service: Service,
+    slice: EndpointSlice,
+    secret: Secret,
+    namespace: Namespace,
+    grant: ReferenceGrant,
+    scratch: Scratch,
+});

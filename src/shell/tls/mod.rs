@@ -1,0 +1,3 @@
+//! TLS as byte transformers, without sockets.
+
+pub mod rustls;
