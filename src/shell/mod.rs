@@ -11,6 +11,7 @@ pub mod log;
 pub mod memory;
 pub mod parse_slot;
 pub mod place;
+pub mod router;
 pub mod signals;
 pub mod standalone;
 pub mod threads;
