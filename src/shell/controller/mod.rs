@@ -26,7 +26,7 @@ use crate::shell::kube::record::AsJson;
 use crate::shell::kube::watch_thread::{Feed, WatchThread};
 use crate::shell::place::boxed_zeroed;
 use crate::shell::threads::Crew;
-use crate::shell::{clock, entropy};
+use crate::shell::{clock, entropy, parse_slot};
 use crate::stdx::ring::Ring;
 use crate::stdx::{Duration, Prng, Short};
 use admin_pages::AdminPages;
@@ -118,6 +118,7 @@ pub fn spawn(options: &ControllerOptions, crew: &mut Crew) -> Result<Handle, Str
     };
     let status = writer.client.stopper();
     crew.spawn("status", move |gate| {
+        parse_slot::prepare();
         gate.wait();
         writer.run();
     });
@@ -154,6 +155,7 @@ pub fn spawn(options: &ControllerOptions, crew: &mut Crew) -> Result<Handle, Str
         secret: Short::new(&options.secret).map_err(|_| "the admin token is too long")?,
     };
     crew.spawn("controller", move |gate| {
+        parse_slot::prepare();
         gate.wait();
         main.run();
     });
@@ -174,6 +176,7 @@ fn spawn_watches(
         let (thread, feed) = built;
         feeds.push(feed);
         crew.spawn(name.get(..15).unwrap_or(name), move |gate| {
+            parse_slot::prepare();
             gate.wait();
             thread.run();
         });
