@@ -29,18 +29,38 @@ impl fmt::Display for AccessError {
 }
 
 /// PEM text that is inline or in a file.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Source {
     Inline(Box<[u8]>),
     File(Box<[u8]>),
 }
 
 /// A bearer token.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum TokenSource {
     None,
     Inline(Box<[u8]>),
     File(Box<[u8]>),
+}
+
+// Keys and tokens are never printed.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Inline(_) => f.write_str("inline"),
+            Source::File(path) => write!(f, "{:?}", core::str::from_utf8(path)),
+        }
+    }
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TokenSource::None => f.write_str("none"),
+            TokenSource::Inline(_) => f.write_str("inline"),
+            TokenSource::File(path) => write!(f, "{:?}", core::str::from_utf8(path)),
+        }
+    }
 }
 
 /// A token's bytes.

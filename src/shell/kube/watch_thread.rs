@@ -75,7 +75,9 @@ impl Feed {
     /// Drops the oldest record; there must be one.
     pub fn pop(&mut self) {
         self.consumer.pop();
-        if self.shared.wants_room.swap(false, Ordering::AcqRel) {
+        // A thread that waits for room wants it for a large record: not a wake per small one.
+        let is_empty = self.consumer.peek().is_none();
+        if is_empty && self.shared.wants_room.swap(false, Ordering::SeqCst) {
             self.wake();
         }
     }
