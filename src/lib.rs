@@ -16,11 +16,14 @@
 extern crate std;
 
 pub mod limits;
+pub mod log_ring;
 pub mod stdx;
 
+pub mod admin;
 pub mod config;
 pub mod controller;
 pub mod kube;
+pub mod metrics;
 pub mod reconcile;
 pub mod resource;
 #[cfg(not(loom))]

@@ -25,37 +25,37 @@ pub const VERSION: i64 = 1;
 /// Upstreams in one pool record; a larger pool goes on in `upstreams` records.
 const UPSTREAMS_PER_RECORD: u32 = MAX_RECORD_SIZE_BYTES / 128;
 
-/// What an encoder writes next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
+/// What an encoder is at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
     Header,
-    Bind(u32),
-    Listener(u32),
-    Pool(u32),
-    /// (pool, upstreams already written)
-    Upstreams(u32, u32),
-    Route(u32),
+    Bind,
+    Listener,
+    Pool,
+    Route,
     End,
     Done,
 }
 
-/// Writes a Snapshot line by line.
-#[derive(Debug)]
+/// Writes a Snapshot line by line. It must stay the same meanwhile (same identity).
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Encoder {
-    next: Next,
+    stage: Stage,
+    /// In the stage's table.
+    index: u32,
+    /// Upstreams of the pool at `index` already written.
+    upstreams: u32,
     records: u32,
-    hash: Sha256,
 }
+
+crate::zeroed_enum!(Stage { Header });
+crate::zeroed_struct!(Encoder { stage: Stage, index: u32, upstreams: u32, records: u32 });
 
 impl Encoder {
     /// Begins with the header.
     pub fn new() -> Self {
-        Encoder { next: Next::Header, records: 0, hash: Sha256::new() }
-    }
-
-    /// Begins with the content, for checksums.
-    fn content() -> Self {
-        Encoder { next: Next::Bind(0), records: 0, hash: Sha256::new() }
+        Self::default()
     }
 
     /// Writes the next line (with its newline) into `out`, which must be able to hold
@@ -66,113 +66,112 @@ impl Encoder {
         out: &'o mut [u8],
     ) -> Option<Result<&'o [u8], Full>> {
         self.skip_finished(snapshot);
-        if self.next == Next::Done {
+        if self.stage == Stage::Done {
             return None;
         }
         let room = out.len().min(MAX_RECORD_SIZE_BYTES as usize);
         let mut json = JsonWriter::new(&mut out[..room - 1]);
-        let written = self.next;
         self.write(snapshot, &mut json);
         let len = match json.finish() {
             Ok(text) => text.len(),
             Err(full) => return Some(Err(full)),
         };
         out[len] = b'\n';
-        if !matches!(written, Next::Header | Next::End) {
-            self.hash.update(&out[..=len]);
-            self.records += 1;
-        }
         Some(Ok(&out[..=len]))
+    }
+
+    fn begin(&mut self, stage: Stage) {
+        (self.stage, self.index, self.upstreams) = (stage, 0, 0);
     }
 
     /// Goes on to the next table when one is at its end.
     fn skip_finished(&mut self, s: &Snapshot) {
-        if self.next == Next::Bind(s.binds.len()) {
-            self.next = Next::Listener(0);
+        if self.stage == Stage::Bind && self.index == s.binds.len() {
+            self.begin(Stage::Listener);
         }
-        if self.next == Next::Listener(s.listeners.len()) {
-            self.next = Next::Pool(0);
+        if self.stage == Stage::Listener && self.index == s.listeners.len() {
+            self.begin(Stage::Pool);
         }
-        if self.next == Next::Pool(s.pools.len()) {
-            self.next = Next::Route(0);
+        if self.stage == Stage::Pool && self.index == s.pools.len() {
+            self.begin(Stage::Route);
         }
-        if self.next == Next::Route(s.routes.len()) {
-            self.next = Next::End;
+        if self.stage == Stage::Route && self.index == s.routes.len() {
+            self.begin(Stage::End);
         }
     }
 
     fn write(&mut self, s: &Snapshot, json: &mut JsonWriter<'_>) {
         json.begin_object();
-        self.next = match self.next {
-            Next::Header => {
+        let index = self.index;
+        match self.stage {
+            Stage::Header => {
                 json.key("snapshot").number(VERSION).key("epoch").number(s.identity.epoch);
                 json.key("generation").number(s.identity.generation);
                 json.member("source", s.source.name());
-                Next::Bind(0)
+                self.begin(Stage::Bind);
             }
-            Next::Bind(index) => {
+            Stage::Bind => {
                 write_bind(&s.binds[index], json.key("bind"));
-                Next::Bind(index + 1)
+                self.advance();
             }
-            Next::Listener(index) => {
+            Stage::Listener => {
                 write_listener(s, &s.listeners[index], json.key("listener"));
-                Next::Listener(index + 1)
+                self.advance();
             }
-            Next::Pool(index) => {
-                let pool = s.pools[index];
-                json.key("pool").begin_object().member("name", s.text.get(pool.name));
-                let done = write_upstreams(s, pool.upstreams, 0, json);
-                json.end_object();
-                after_upstreams(index, pool.upstreams, done)
-            }
-            Next::Upstreams(index, from) => {
-                let span = s.pools[index].upstreams;
-                json.key("more").begin_object().key("pool").number(index);
-                let done = write_upstreams(s, span, from, json);
-                json.end_object();
-                after_upstreams(index, span, done)
-            }
-            Next::Route(index) => {
+            Stage::Pool => self.write_pool(s, json),
+            Stage::Route => {
                 write_route(s, &s.routes[index], json.key("route"));
-                Next::Route(index + 1)
+                self.advance();
             }
-            Next::End => {
+            Stage::End => {
                 json.key("end").begin_object().key("records").number(self.records);
-                let checksum = Checksum(self.hash.clone().finalize().into());
+                let checksum = s.identity.checksum;
                 json.key("checksum").format(format_args!("{checksum}")).end_object();
-                Next::Done
+                self.begin(Stage::Done);
             }
-            Next::Done => unreachable!("next_line returned before"),
-        };
+            Stage::Done => unreachable!("next_line returned before"),
+        }
         json.end_object();
     }
-}
 
-impl Default for Encoder {
-    fn default() -> Self {
-        Self::new()
+    /// The pool's name with its first upstreams, or more of them.
+    fn write_pool(&mut self, s: &Snapshot, json: &mut JsonWriter<'_>) {
+        let pool = s.pools[self.index];
+        if self.upstreams == 0 {
+            json.key("pool").begin_object().member("name", s.text.get(pool.name));
+        } else {
+            json.key("more").begin_object().key("pool").number(self.index);
+        }
+        self.upstreams = write_upstreams(s, pool.upstreams, self.upstreams, json);
+        json.end_object();
+        if self.upstreams < pool.upstreams.len {
+            self.records += 1;
+        } else {
+            self.advance();
+        }
     }
-}
 
-fn after_upstreams(pool: u32, span: Span, done: u32) -> Next {
-    if done < span.len { Next::Upstreams(pool, done) } else { Next::Pool(pool + 1) }
+    /// One record of the table is written.
+    fn advance(&mut self) {
+        self.index += 1;
+        self.upstreams = 0;
+        self.records += 1;
+    }
 }
 
 /// The checksum of a Snapshot's content. `buffer` holds one record.
 pub fn checksum(snapshot: &Snapshot, buffer: &mut [u8]) -> Result<Checksum, Full> {
-    let mut encoder = Encoder::content();
-    while encoder.next != Next::End {
+    let mut encoder = Encoder { stage: Stage::Bind, ..Encoder::default() };
+    let mut hash = Sha256::new();
+    loop {
         encoder.skip_finished(snapshot);
-        if encoder.next == Next::End {
-            break;
+        if encoder.stage == Stage::End {
+            return Ok(Checksum(hash.finalize().into()));
         }
-        match encoder.next_line(snapshot, buffer) {
-            Some(Ok(_)) => {}
-            Some(Err(full)) => return Err(full),
-            None => break,
+        if let Some(line) = encoder.next_line(snapshot, buffer) {
+            hash.update(line?);
         }
     }
-    Ok(Checksum(encoder.hash.finalize().into()))
 }
 
 /// Writes one bind.
@@ -313,6 +312,13 @@ pub struct Builder {
     has_header: bool,
     has_end: bool,
 }
+
+crate::zeroed_struct!(Builder {
+    records: u32,
+    identity: Identity,
+    has_header: bool,
+    has_end: bool,
+});
 
 impl Builder {
     /// Begins; the Snapshot that `record` fills must be cleared.
@@ -661,6 +667,8 @@ mod tests {
         }
         let pool = Pool { name, upstreams: snapshot.upstreams.span_from(0) };
         snapshot.pools.push(pool).unwrap();
+        let mut buffer = vec![0; MAX_RECORD_SIZE_BYTES as usize];
+        snapshot.identity.checksum = checksum(&snapshot, &mut buffer).unwrap();
         let lines = encode(&snapshot);
         let decoded = decode(&lines).unwrap();
         assert_eq!(decoded.upstreams.as_slice(), snapshot.upstreams.as_slice());

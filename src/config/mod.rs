@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 pub mod building;
+pub mod client;
 pub mod codec;
 pub mod identity;
 pub mod report;

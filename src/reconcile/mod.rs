@@ -11,6 +11,7 @@
 pub mod addresses;
 pub mod attach;
 pub mod gateways;
+pub mod merge;
 pub mod resolve;
 pub mod status;
 pub mod translate;

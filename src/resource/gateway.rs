@@ -3,7 +3,7 @@
 use super::decode::{
     self, Problem, array, invalid, invalid_member, keep, port, required, string, too_large,
 };
-use super::digest::Digest;
+use super::digest;
 use super::document::Value;
 use super::{Kind, Meta, Object};
 use crate::config::snapshot::hostname_valid;
@@ -277,26 +277,13 @@ impl Gateway {
     }
 
     fn observe(&mut self, status: Value<'_>) -> Result<(), Problem> {
-        let mut digest = Digest::new();
-        digest.observe_conditions(status);
         for address in status.get("addresses").iter().flat_map(|a| a.items()) {
-            let (kind, value) = (address.text("type"), address.text("value"));
-            digest.field(kind);
-            digest.field(value);
-            let kind = keep(&mut self.text, kind)?;
-            let value = keep(&mut self.text, value)?;
+            let kind = keep(&mut self.text, address.text("type"))?;
+            let value = keep(&mut self.text, address.text("value"))?;
             // More than the API allows cannot come; what does not fit is not history.
             let _ = self.assigned.push(Address { kind, value });
         }
-        for listener in status.get("listeners").iter().flat_map(|l| l.items()) {
-            digest.field(listener.text("name"));
-            digest.number(listener.get("attachedRoutes").and_then(Value::int).unwrap_or(0));
-            for kind in listener.get("supportedKinds").iter().flat_map(|k| k.items()) {
-                digest.field(kind.text("kind"));
-            }
-            digest.observe_conditions(listener);
-        }
-        self.observed = digest.finish();
+        self.observed = digest::of_status(Self::KIND, status, "");
         let programmed = status
             .get("conditions")
             .iter()

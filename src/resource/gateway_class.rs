@@ -1,7 +1,7 @@
 //! GatewayClass (gateway.networking.k8s.io/v1).
 
 use super::decode::{self, Problem, invalid_member, keep};
-use super::digest::Digest;
+use super::digest;
 use super::document::Value;
 use super::{Kind, Meta, Object};
 use crate::stdx::{Arena, Text};
@@ -43,14 +43,8 @@ impl Object for GatewayClass {
         }
         self.controller = keep(&mut self.text, controller)?;
         self.has_parameters = spec.get("parametersRef").is_some();
-        let mut digest = Digest::new();
-        if let Some(status) = value.get("status") {
-            digest.observe_conditions(status);
-            for feature in status.get("supportedFeatures").iter().flat_map(|f| f.items()) {
-                digest.field(feature.get("name").and_then(Value::str).unwrap_or(""));
-            }
-        }
-        self.observed = digest.finish();
+        let status = value.get("status").unwrap_or(value.nothing());
+        self.observed = digest::of_status(Self::KIND, status, "");
         Ok(())
     }
 

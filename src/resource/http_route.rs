@@ -4,7 +4,7 @@ use super::decode::{
     self, Problem, array, duration_ms, int, invalid, invalid_member, keep, keep_lower, port,
     required, string, too_large,
 };
-use super::digest::Digest;
+use super::digest;
 use super::document::Value;
 use super::{Kind, Meta, Object};
 use crate::config::snapshot::{Method, PathKind, hostname_valid};
@@ -309,22 +309,6 @@ impl HttpRoute {
         let pushed = self.backends.push(backend);
         pushed.map(|_| ()).map_err(too_large("MAX_BACKENDS_PER_ROUTE"))
     }
-
-    fn observe(&mut self, status: Value<'_>, controller: &str) {
-        let mut digest = Digest::new();
-        for parent in status.get("parents").iter().flat_map(|p| p.items()) {
-            if parent.text("controllerName") != controller {
-                continue;
-            }
-            let parent_ref = parent.get("parentRef").unwrap_or(parent.nothing());
-            for member in ["group", "kind", "namespace", "name", "sectionName"] {
-                digest.field(parent_ref.text(member));
-            }
-            digest.number(parent_ref.get("port").and_then(Value::int).unwrap_or(0));
-            digest.observe_conditions(parent);
-        }
-        self.observed = digest.finish();
-    }
 }
 
 fn timeout(timeouts: Value<'_>, member: &str) -> Result<u32, Problem> {
@@ -395,7 +379,8 @@ impl Object for HttpRoute {
         if spec.get("rules").is_none() {
             self.rule(spec.nothing())?;
         }
-        self.observe(value.get("status").unwrap_or(value.nothing()), controller);
+        let status = value.get("status").unwrap_or(value.nothing());
+        self.observed = digest::of_status(Self::KIND, status, controller);
         Ok(())
     }
 

@@ -47,6 +47,8 @@ pub struct WatchCounters {
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
+    /// The whole state is wanted again.
+    relist: AtomicBool,
     /// The watch thread waits for room in the ring.
     wants_room: AtomicBool,
     counters: WatchCounters,
@@ -78,6 +80,13 @@ impl Feed {
         // A thread that waits for room wants it for a large record: not a wake per small one.
         let is_empty = self.consumer.peek().is_none();
         if is_empty && self.shared.wants_room.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    /// Asks for the whole state again: there is room for what was refused.
+    pub fn relist(&self) {
+        if !self.shared.relist.swap(true, Ordering::AcqRel) {
             self.wake();
         }
     }
@@ -213,6 +222,9 @@ impl<E: Encode> WatchThread<E> {
             self.outputs();
             self.refresh();
             self.receive();
+            if self.outlet.shared.relist.swap(false, Ordering::AcqRel) {
+                self.give(Input::Relist);
+            }
             self.outlet.tell();
             let due = self.watch.timeout().unwrap_or(Instant::NEVER).min(self.credentials.due());
             self.transport.wait(Some(due.since(clock::now().mono)));

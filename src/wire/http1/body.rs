@@ -73,6 +73,9 @@ pub struct Decoder {
     state: State,
 }
 
+crate::zeroed_enum!(State { Done });
+crate::zeroed_struct!(Decoder { left: u64, line: u32, digits: u8, state: State });
+
 impl Default for Decoder {
     fn default() -> Self {
         Decoder::new(Framing::None)

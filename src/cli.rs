@@ -1,0 +1,226 @@
+//! The command line: flags, environment and defaults into [`Options`]; every mistake named.
+//!
+//! A flag `--max-routes 100` may stand as `SERVAL_MAX_ROUTES=100` in the environment; the flag
+//! wins. Capacities are the flags of limits.toml.
+
+use serval::limits::{Capacities, CapacityError, LIMITS};
+use serval::reconcile::addresses::{AddressPool, RangeError};
+use std::net::SocketAddr;
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Watch the Kubernetes API and push to routers.
+    Controller,
+    /// Carry traffic.
+    Router,
+    /// Both in one process, on manifests in a folder.
+    Run,
+    /// Read manifests and print the statuses the controller would write.
+    Check,
+    /// Print every bound and the memory plan.
+    Limits,
+}
+
+/// Everything that can be set.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What to do.
+    pub command: Command,
+    /// `--manifests`.
+    pub manifests: String,
+    /// `--controller-name`.
+    pub controller_name: String,
+    /// `--gateway-addresses`.
+    pub pool: AddressPool,
+    /// `--admin`.
+    pub admin: SocketAddr,
+    /// `--admin-token-file`.
+    pub admin_token_file: String,
+    /// `--router`, repeated.
+    pub routers: Vec<String>,
+    /// `--kubeconfig`; empty: in the cluster.
+    pub kubeconfig: String,
+    /// `--lease-namespace`.
+    pub lease_namespace: String,
+    /// `--state-dir`; empty: nothing is saved.
+    pub state_dir: String,
+    /// `--drain-timeout`, in ms.
+    pub drain_timeout_ms: u64,
+    /// `--max-memory`, in bytes; 0: by the cgroup.
+    pub max_memory: u64,
+    /// `--max-…`.
+    pub capacities: Capacities,
+}
+
+/// The exit code of a wrong command line (sysexits' EX_USAGE).
+pub const EXIT_USAGE: i32 = 64;
+
+/// The text of `serval --help`.
+pub const USAGE: &str = "\
+serval: a Kubernetes Gateway API implementation with fixed memory
+
+usage: serval COMMAND [FLAGS]
+
+  run --manifests DIR     serve the Gateway API manifests of a folder, without a cluster
+  controller              watch the Kubernetes API, push to routers, write statuses
+  router                  carry traffic as a controller says
+  check --manifests DIR   read manifests, print the statuses a controller would write
+  limits                  print every bound with its flag, and the memory plan
+
+flags:
+  --manifests DIR             run, check: folder of *.yaml, *.yml, *.json
+  --controller-name NAME      whose GatewayClasses are ours (serval.dev/gateway-controller)
+  --gateway-addresses LIST    addresses for Gateways: 10.0.0.1,10.1.0.0/24,10.2.0.1-10.2.0.9
+  --admin ADDRESS:PORT        admin port (router and run: 127.0.0.1:9901, controller: 127.0.0.1:9903)
+  --admin-token-file FILE     token that a push needs (controller: that it sends)
+  --router ADDRESS:PORT       controller: a router's admin port; may be repeated
+  --kubeconfig FILE           controller: without it, in-cluster
+  --lease-namespace NAME      controller: where the Lease of the epoch lies (serval-system)
+  --state-dir DIR             router, run: keep the last good configuration here
+  --drain-timeout SECONDS     time to finish what runs after SIGTERM (30)
+  --max-memory BYTES          refuse a plan above this (default: 90 % of the cgroup's limit)
+  --max-routes N, ...         capacities: see `serval limits`
+
+exit codes: 0 ended as asked; 1 check: something is not accepted; 64 wrong command line;
+  65 wrong manifests at the start; 66 no access to a file; 69 a port or the API server's
+  configuration cannot be used; 70 a bug of ours; 71 out of memory plan; 130, 143 second signal
+";
+
+/// Reads the command line and the environment.
+pub fn parse() -> Result<Options, String> {
+    use lexopt::prelude::*;
+    let mut parser = lexopt::Parser::from_env();
+    let mut options = None::<Options>;
+    let mut flags: Vec<(String, String)> = Vec::new();
+    while let Some(argument) = parser.next().map_err(|e| e.to_string())? {
+        match argument {
+            Long("help") | Short('h') => return Err(USAGE.into()),
+            Long("version") | Short('V') => {
+                return Err(format!("serval {}\n", env!("CARGO_PKG_VERSION")));
+            }
+            Value(word) if options.is_none() => {
+                options = Some(defaults(command(&word.to_string_lossy())?));
+            }
+            Long(name) => {
+                let name = name.to_string();
+                let value = parser.value().map_err(|e| e.to_string())?;
+                let value = value.into_string().map_err(|_| format!("--{name}: not UTF-8"))?;
+                flags.push((name, value));
+            }
+            other => return Err(other.unexpected().to_string()),
+        }
+    }
+    let mut options = options.ok_or_else(|| USAGE.to_string())?;
+    for (name, value) in std::env::vars() {
+        if let Some(name) = name.strip_prefix("SERVAL_MAX_") {
+            let flag = format!("max-{}", name.to_lowercase().replace('_', "-"));
+            set(&mut options, &flag, &value).map_err(|e| format!("SERVAL_MAX_{name}: {e}"))?;
+        }
+    }
+    for (name, value) in flags {
+        set(&mut options, &name, &value).map_err(|e| format!("--{name} {value}: {e}"))?;
+    }
+    check(&options)?;
+    Ok(options)
+}
+
+fn command(word: &str) -> Result<Command, String> {
+    match word {
+        "run" => Ok(Command::Run),
+        "controller" => Ok(Command::Controller),
+        "router" => Ok(Command::Router),
+        "check" => Ok(Command::Check),
+        "limits" => Ok(Command::Limits),
+        "help" => Err(USAGE.into()),
+        other => Err(format!("{other}: no such command (run, controller, router, check, limits)")),
+    }
+}
+
+fn defaults(command: Command) -> Options {
+    let port = if command == Command::Controller { 9903 } else { 9901 };
+    Options {
+        command,
+        manifests: String::new(),
+        controller_name: "serval.dev/gateway-controller".into(),
+        pool: AddressPool::default(),
+        admin: SocketAddr::from(([127, 0, 0, 1], port)),
+        admin_token_file: String::new(),
+        routers: Vec::new(),
+        kubeconfig: String::new(),
+        lease_namespace: "serval-system".into(),
+        state_dir: String::new(),
+        drain_timeout_ms: 30_000,
+        max_memory: 0,
+        capacities: Capacities::DEFAULT,
+    }
+}
+
+fn set(options: &mut Options, name: &str, value: &str) -> Result<(), String> {
+    match name {
+        "manifests" => options.manifests = value.into(),
+        "controller-name" => options.controller_name = value.into(),
+        "gateway-addresses" => {
+            options.pool = AddressPool::parse(value).map_err(|error| match error {
+                RangeError::Syntax => "must be addresses, CIDRs or ranges, by commas".to_string(),
+                RangeError::Order => "a range's last address lies before its first".to_string(),
+                RangeError::TooMany => "at most 8 ranges".to_string(),
+            })?;
+        }
+        "admin" => options.admin = value.parse().map_err(|_| "must be ADDRESS:PORT")?,
+        "admin-token-file" => options.admin_token_file = value.into(),
+        "router" => options.routers.push(value.into()),
+        "kubeconfig" => options.kubeconfig = value.into(),
+        "lease-namespace" => options.lease_namespace = value.into(),
+        "state-dir" => options.state_dir = value.into(),
+        "drain-timeout" => {
+            let seconds: u64 = value.parse().map_err(|_| "must be seconds")?;
+            options.drain_timeout_ms = seconds.saturating_mul(1000);
+        }
+        "max-memory" => options.max_memory = value.parse().map_err(|_| "must be bytes")?,
+        _ => return set_capacity(options, name, value),
+    }
+    Ok(())
+}
+
+fn set_capacity(options: &mut Options, name: &str, value: &str) -> Result<(), String> {
+    let limit = name.to_uppercase().replace('-', "_");
+    let number: u32 = match value.parse() {
+        Ok(number) => number,
+        Err(_) if LIMITS.iter().any(|l| l.name == limit) => return Err("must be a number".into()),
+        Err(_) => return Err("no such flag (serval --help, serval limits)".into()),
+    };
+    options.capacities.set(&limit, number).map_err(|error| match error {
+        CapacityError::Unknown => "no such flag (serval --help, serval limits)".to_string(),
+        CapacityError::OutOfRange { min, max } => format!("must be {min} to {max}"),
+    })
+}
+
+fn check(options: &Options) -> Result<(), String> {
+    let needs_folder = matches!(options.command, Command::Run | Command::Check);
+    if needs_folder && options.manifests.is_empty() {
+        return Err("--manifests DIR is needed".into());
+    }
+    if options.controller_name.len() > 253 || !options.controller_name.contains('/') {
+        return Err("--controller-name: must be DOMAIN/PATH of at most 253 bytes".into());
+    }
+    if options.command == Command::Controller {
+        if options.routers.is_empty() {
+            return Err("--router ADDRESS:PORT is needed at least once".into());
+        }
+        if options.pool.is_empty() {
+            return Err(
+                "--gateway-addresses is needed (the modes `node` and `service` follow)".into()
+            );
+        }
+    }
+    for router in &options.routers {
+        if router.parse::<SocketAddr>().is_err() {
+            return Err(format!("--router {router}: must be ADDRESS:PORT"));
+        }
+    }
+    if !options.admin.ip().is_loopback() && options.admin_token_file.is_empty() {
+        return Err("--admin: beyond loopback a token is needed (--admin-token-file)".into());
+    }
+    Ok(())
+}

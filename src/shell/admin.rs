@@ -1,0 +1,260 @@
+//! The admin port on mio: sockets for [`crate::admin::Connection`], and what a service answers.
+//!
+//! In: a listener and a [`Service`]. Out: answers. One thread; connections are few and slow ones
+//! are closed, so that nobody can keep the port from a controller's push.
+
+use crate::admin::{Connection, Request, Step};
+use crate::limits::{ADMIN_TIMEOUT_MS, MAX_ADMIN_CONNECTIONS};
+use crate::shell::clock;
+use crate::shell::place::boxed_zeroed;
+use crate::stdx::{Duration, Instant, Now};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use std::boxed::Box;
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::vec::Vec;
+
+/// What the requests of an admin port mean. `id` tells the connection.
+pub trait Service {
+    /// A request begins; an error refuses it (status, text).
+    fn begin(&mut self, id: usize, request: &Request, now: Now) -> Result<(), (u16, &'static str)>;
+
+    /// A line of its body; false: the answer is clear already, and [`Service::end`] gives it.
+    fn line(&mut self, id: usize, line: &[u8], now: Now) -> bool;
+
+    /// The request is whole (or was cut short by `line`): answer it.
+    fn end(&mut self, id: usize, connection: &mut Connection, now: Now);
+
+    /// The next piece of a streamed answer.
+    fn piece(&mut self, id: usize, connection: &mut Connection);
+
+    /// The connection is gone.
+    fn gone(&mut self, id: usize);
+}
+
+struct Place {
+    stream: Option<TcpStream>,
+    machine: Box<Connection>,
+    active: Instant,
+}
+
+/// The sockets of one admin port.
+#[expect(missing_debug_implementations, reason = "sockets say nothing")]
+pub struct Server {
+    poll: Poll,
+    events: Events,
+    listener: TcpListener,
+    places: Vec<Place>,
+}
+
+/// The token by which others wake the thread: `mio::Waker::new(server.registry(), WAKE)`.
+pub const WAKE: Token = Token(usize::MAX);
+const LISTENER: Token = Token(usize::MAX - 1);
+
+impl Server {
+    /// Binds and takes the memory it needs for good.
+    pub fn bind(address: SocketAddr) -> std::io::Result<Server> {
+        let poll = Poll::new()?;
+        let mut listener = TcpListener::bind(address)?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let place = |_| Place { stream: None, machine: boxed_zeroed(), active: Instant::default() };
+        let places = (0..MAX_ADMIN_CONNECTIONS).map(place).collect();
+        Ok(Server { poll, events: Events::with_capacity(64), listener, places })
+    }
+
+    /// Bytes it holds: a line of the memory plan.
+    pub fn bytes() -> u64 {
+        u64::from(MAX_ADMIN_CONNECTIONS) * size_of::<Connection>() as u64
+    }
+
+    /// The address bound.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// To register what the service waits for.
+    pub fn registry(&self) -> &mio::Registry {
+        self.poll.registry()
+    }
+
+    /// Waits for at most `timeout` and serves what came.
+    pub fn turn(&mut self, service: &mut impl Service, timeout: Duration) {
+        let timeout = core::time::Duration::from_nanos(timeout.0);
+        if self.poll.poll(&mut self.events, Some(timeout)).is_err() {
+            return;
+        }
+        let now = clock::now();
+        let mut accept = false;
+        for event in &self.events {
+            match event.token() {
+                LISTENER => accept = true,
+                Token(id) if id < self.places.len() => {
+                    self.places[id].active = now.mono;
+                    self.places[id].serve(id, service, now);
+                }
+                _ => {}
+            }
+        }
+        let limit = Duration::from_millis(u64::from(ADMIN_TIMEOUT_MS));
+        for (id, place) in self.places.iter_mut().enumerate() {
+            if place.stream.is_some() && now.mono.since(place.active) >= limit {
+                place.close(id, service);
+            }
+        }
+        if accept || self.places.iter().any(|p| p.stream.is_none()) {
+            self.accept(service, now);
+        }
+    }
+
+    /// Takes clients while there is a place; the kernel keeps the others waiting.
+    fn accept(&mut self, service: &mut impl Service, now: Now) {
+        for id in 0..self.places.len() {
+            if self.places[id].stream.is_some() {
+                continue;
+            }
+            let Ok((mut stream, _)) = self.listener.accept() else { return };
+            let both = Interest::READABLE | Interest::WRITABLE;
+            let registered = self.poll.registry().register(&mut stream, Token(id), both);
+            if registered.is_ok() && stream.set_nodelay(true).is_ok() {
+                let place = &mut self.places[id];
+                place.machine.clear();
+                (place.stream, place.active) = (Some(stream), now.mono);
+                place.serve(id, service, now);
+            }
+        }
+    }
+}
+
+impl Place {
+    fn close(&mut self, id: usize, service: &mut impl Service) {
+        self.stream = None;
+        service.gone(id);
+    }
+
+    /// Reads, answers and writes until the socket would block.
+    fn serve(&mut self, id: usize, service: &mut impl Service, now: Now) {
+        loop {
+            if !self.write(id, service) {
+                return self.close(id, service);
+            }
+            if self.machine.is_answering() {
+                return;
+            }
+            if self.steps(id, service, now) {
+                continue;
+            }
+            let Some(stream) = &mut self.stream else { return };
+            match stream.read(self.machine.room()) {
+                Ok(0) => return self.close(id, service),
+                Ok(bytes) => self.machine.received(bytes),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => return self.close(id, service),
+            }
+        }
+    }
+
+    /// Takes what was received; true when there is an answer to write.
+    fn steps(&mut self, id: usize, service: &mut impl Service, now: Now) -> bool {
+        loop {
+            match self.machine.step() {
+                Step::More => return false,
+                Step::Request => {
+                    let begun = service.begin(id, self.machine.request(), now);
+                    if let Err((status, text)) = begun {
+                        self.machine.answer_text(status, format_args!("{text}"));
+                        return true;
+                    }
+                }
+                Step::Line => {
+                    if !service.line(id, self.machine.line(), now) {
+                        service.end(id, &mut self.machine, now);
+                        return true;
+                    }
+                }
+                Step::End => {
+                    service.end(id, &mut self.machine, now);
+                    return true;
+                }
+                Step::Refuse(status) => {
+                    self.machine.answer_text(status, format_args!("not a request for this port"));
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// Writes the answer as far as it goes; false when the connection is done for.
+    fn write(&mut self, id: usize, service: &mut impl Service) -> bool {
+        let Some(stream) = &mut self.stream else { return false };
+        loop {
+            if self.machine.wants_piece() {
+                service.piece(id, &mut self.machine);
+            }
+            if self.machine.output().is_empty() {
+                if self.machine.wants_piece() {
+                    continue;
+                }
+                return !self.machine.is_finished();
+            }
+            match stream.write(self.machine.output()) {
+                Ok(bytes) => self.machine.sent(bytes),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+
+    struct Echo(Vec<u8>);
+
+    impl Service for Echo {
+        fn begin(&mut self, _: usize, r: &Request, _: Now) -> Result<(), (u16, &'static str)> {
+            self.0.clear();
+            if r.path.as_str() == "/no" { Err((404, "no such page")) } else { Ok(()) }
+        }
+        fn line(&mut self, _: usize, line: &[u8], _: Now) -> bool {
+            self.0.extend_from_slice(line);
+            true
+        }
+        fn end(&mut self, _: usize, connection: &mut Connection, _: Now) {
+            connection.answer_text(200, format_args!("{}", self.0.len()));
+        }
+        fn piece(&mut self, _: usize, _: &mut Connection) {}
+        fn gone(&mut self, _: usize) {}
+    }
+
+    #[test]
+    fn requests_over_a_socket() {
+        let mut server = Server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = server.address().unwrap();
+        let client = std::thread::Builder::new().spawn(move || {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            let body = "x".repeat(200_000) + "\n" + &"y".repeat(7);
+            let len = body.len();
+            let text = std::format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {len}\r\n\r\n");
+            stream.write_all(text.as_bytes()).unwrap();
+            stream.write_all(body.as_bytes()).unwrap();
+            let last = b"GET /no HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+            stream.write_all(last).unwrap();
+            let mut out = String::new();
+            stream.read_to_string(&mut out).unwrap();
+            out
+        });
+        let (client, mut echo) = (client.unwrap(), Echo(Vec::new()));
+        while !client.is_finished() {
+            server.turn(&mut echo, Duration::from_millis(20));
+        }
+        let out = client.join().unwrap();
+        assert!(out.contains("\r\n\r\n200007\n"), "{out}");
+        assert!(out.contains("HTTP/1.1 404 Not Found"), "{out}");
+        assert!(out.ends_with("no such page\n"), "{out}");
+    }
+}

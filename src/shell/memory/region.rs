@@ -1,0 +1,133 @@
+//! Memory taken from the system before the seal and never given back: mapped, zeroed, small pages.
+//!
+//! In: a size. Out: a [`Region`], or a large value built in place ([`place`]). Each region is a
+//! mapping of its own and asks for no huge pages, so that what is resident is what was touched.
+
+use crate::stdx::Zeroed;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+/// The page size, read from the system.
+pub fn page_bytes() -> usize {
+    static PAGE: AtomicUsize = AtomicUsize::new(0);
+    let known = PAGE.load(Ordering::Relaxed);
+    if known != 0 {
+        return known;
+    }
+    // SAFETY: a plain call.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let page = usize::try_from(page).expect("a page size");
+    assert!(page.is_power_of_two() && page >= 4096);
+    PAGE.store(page, Ordering::Relaxed);
+    page
+}
+
+/// Switches huge pages off for the whole process, stacks and libc's heap too. First in main.
+pub fn disable_huge_pages() {
+    // SAFETY: a plain call. Kernels without huge pages refuse it, which is as good.
+    let _ = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+}
+
+/// Zeroed memory for ever. Not given back when dropped.
+#[derive(Debug)]
+pub struct Region {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: a region is memory nobody else refers to.
+unsafe impl Send for Region {}
+
+impl Region {
+    /// Maps `bytes`, rounded up to pages. No page is resident yet.
+    pub fn map(bytes: usize) -> Region {
+        assert!(bytes > 0);
+        let bytes = bytes.next_multiple_of(page_bytes());
+        // SAFETY: a fresh anonymous mapping, nobody else's memory; the advice is about it alone.
+        let start = unsafe {
+            let protection = libc::PROT_READ | libc::PROT_WRITE;
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let start = libc::mmap(core::ptr::null_mut(), bytes, protection, flags, -1, 0);
+            assert!(start != libc::MAP_FAILED, "mmap: errno {}", crate::shell::files::errno());
+            libc::madvise(start, bytes, libc::MADV_NOHUGEPAGE);
+            start
+        };
+        let start = NonNull::new(start.cast()).expect("mmap does not return null");
+        Region { start, bytes }
+    }
+
+    /// First byte.
+    pub fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    /// Size: whole pages.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Makes the first `bytes` resident.
+    pub fn touch(&mut self, bytes: usize) {
+        assert!(bytes <= self.bytes);
+        // SAFETY: inside the region, which is ours alone.
+        unsafe { touch(self.start, bytes) };
+    }
+}
+
+/// Makes the pages of `bytes` from `start` resident, without changing what they hold.
+///
+/// # Safety
+/// The bytes are readable and writable memory that no other thread writes at the same time.
+pub unsafe fn touch(start: NonNull<u8>, bytes: usize) {
+    let page = page_bytes();
+    // The start may lie inside a page: each step lands in the next one, the last byte in the last.
+    for offset in (0..bytes).step_by(page).chain(bytes.checked_sub(1)) {
+        // SAFETY: inside the range the caller vouches for.
+        unsafe {
+            let byte = start.add(offset).as_ptr();
+            byte.write_volatile(byte.read_volatile());
+        }
+    }
+}
+
+/// A value of zero bytes in a region of its own, for ever.
+pub fn place<T: Zeroed>() -> &'static mut T {
+    assert!(size_of::<T>() > 0 && align_of::<T>() <= page_bytes());
+    let region = Region::map(size_of::<T>());
+    // SAFETY: mapped, zeroed, aligned to a page, never unmapped, and nobody else's; T: Zeroed says
+    // that zero bytes are a value.
+    unsafe { &mut *region.start.as_ptr().cast::<T>() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resident(region: &Region) -> usize {
+        let mut pages = [0u8; 64];
+        let count = region.bytes() / page_bytes();
+        assert!(count <= pages.len());
+        let start = region.start().as_ptr().cast();
+        // SAFETY: the region is mapped; one byte per page fits.
+        assert_eq!(unsafe { libc::mincore(start, region.bytes(), pages.as_mut_ptr()) }, 0);
+        pages.iter().filter(|&&p| p & 1 != 0).count()
+    }
+
+    #[test]
+    fn resident_is_what_was_touched() {
+        let mut region = Region::map(20 * page_bytes() - 5);
+        assert_eq!((region.bytes(), resident(&region)), (20 * page_bytes(), 0));
+        region.touch(3 * page_bytes() + 1);
+        assert_eq!(resident(&region), 4);
+        region.touch(region.bytes());
+        assert_eq!(resident(&region), 20);
+    }
+
+    #[test]
+    fn places_are_zero_and_apart() {
+        let (a, b) = (place::<[u64; 5000]>(), place::<[u64; 5000]>());
+        assert!(a.iter().all(|&x| x == 0));
+        a[4999] = 7;
+        assert_eq!(b[4999], 0);
+    }
+}
