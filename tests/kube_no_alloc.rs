@@ -130,7 +130,7 @@ fn nothing_is_taken_after_start() {
     let poll = mio::Poll::new().unwrap();
     let notify = Arc::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
     let (thread, mut feed) =
-        WatchThread::new(Watched::Service, access, 0, Marking, notify, Prng::new(1)).unwrap();
+        WatchThread::new(Watched::Service, access, Marking, notify, Prng::new(1)).unwrap();
     let thread = std::thread::spawn(move || thread.run());
 
     let mut stream = accept(&listener);

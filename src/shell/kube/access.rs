@@ -8,7 +8,7 @@ use crate::kube::config::{self, ConfigError, Material, Token};
 use crate::limits::{KUBE_PEM_BYTES, KUBE_TOKEN_BYTES};
 use crate::resource::document::Document;
 use crate::shell::place::boxed_zeroed;
-use crate::shell::tls::rustls::{ClientIdentity, ErrorText};
+use crate::shell::tls::rustls::{ClientIdentity, ErrorText, TlsSlot};
 use crate::shell::{files, yaml};
 use crate::stdx::Inline;
 use crate::stdx::fnv::Fnv;
@@ -95,9 +95,14 @@ struct TlsSources {
 #[derive(Debug)]
 pub struct PemBuffers {
     parts: [[u8; KUBE_PEM_BYTES as usize]; 3],
+    /// One block, decoded.
+    scratch: [u8; KUBE_PEM_BYTES as usize],
 }
 
-crate::zeroed_struct!(PemBuffers { parts: [[u8; KUBE_PEM_BYTES as usize]; 3] });
+crate::zeroed_struct!(PemBuffers {
+    parts: [[u8; KUBE_PEM_BYTES as usize]; 3],
+    scratch: [u8; KUBE_PEM_BYTES as usize],
+});
 
 impl Access {
     /// From a kubeconfig file; an empty `context` is its current one.
@@ -226,7 +231,7 @@ impl Access {
     /// only when that number is not `known`: None then, and without TLS.
     pub fn identity(
         &self,
-        slot: u32,
+        slot: TlsSlot,
         buffers: &mut PemBuffers,
         known: u64,
     ) -> Result<Option<(ClientIdentity, u64)>, ErrorText> {
@@ -249,7 +254,8 @@ impl Access {
         if number == known {
             return Ok(None);
         }
-        let identity = ClientIdentity::new(slot, authority, client, &tls.name)?;
+        let identity =
+            ClientIdentity::new(slot, authority, client, &tls.name, &mut buffers.scratch)?;
         Ok(Some((identity, number)))
     }
 }
@@ -306,9 +312,9 @@ mod tests {
         let path = write("identity", &config(&user));
         let access = Access::from_kubeconfig(&path, "").unwrap();
         let mut buffers = boxed_zeroed::<PemBuffers>();
-        let (_, number) = access.identity(0, &mut buffers, 0).unwrap().expect("new");
-        assert!(access.identity(0, &mut buffers, number).unwrap().is_none());
-        assert!(access.identity(0, &mut buffers, number ^ 1).unwrap().is_some());
+        let (_, number) = access.identity(None, &mut buffers, 0).unwrap().expect("new");
+        assert!(access.identity(None, &mut buffers, number).unwrap().is_none());
+        assert!(access.identity(None, &mut buffers, number ^ 1).unwrap().is_some());
         assert!(!access.token_changes());
         std::fs::remove_file(path).unwrap();
     }
