@@ -177,10 +177,22 @@ impl Controller {
         self.stores.resync_begin(kind);
     }
 
-    /// A resync of a kind ended; the kind has synced.
-    pub fn resync_end(&mut self, kind: Kind) {
-        self.stores.resync_end(kind);
+    /// A resync of a kind ended; the kind has synced. Not `complete`: something was skipped whose
+    /// name is not known, so nothing is swept.
+    pub fn resync_end(&mut self, kind: Kind, complete: bool) {
+        self.stores.resync_end(kind, complete);
         self.synced(kind);
+    }
+
+    /// An object exists but was not taken; its last version, if there is one, stays.
+    pub fn skipped(&mut self, kind: Kind, key: &Key) {
+        self.stores.skipped(kind, key);
+        self.counters.invalid_objects += 1;
+    }
+
+    /// The epoch; 0 before there is one.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// The kind has synced (an optional one that is not served is synced and empty).

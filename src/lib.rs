@@ -23,6 +23,7 @@ pub mod admin;
 pub mod config;
 pub mod controller;
 pub mod kube;
+pub mod metrics;
 pub mod reconcile;
 pub mod resource;
 #[cfg(not(loom))]

@@ -92,10 +92,6 @@ const_assert!(MAX_MATCHES_PER_ROUTE >= MAX_MATCHES_PER_RULE);
 // An idle upstream connection is given up before the idle client that might use it.
 const_assert!(UPSTREAM_IDLE_TIMEOUT_MS < IDLE_TIMEOUT_MS);
 const_assert!(ENDPOINT_SYNC_PERIOD_MS * 2 < ROUTER_SILENT_MS);
-// What is in use when a call begins fits beside what the call needs.
-const_assert!(TLS_SLOT_SOFT_CAP_BYTES < TLS_SLOT_BYTES);
-const_assert!(JSON_SLOT_BYTES >= 3 * MAX_LINE_SIZE_BYTES + 8192);
-const_assert!(SLOT_RESERVE_BYTES >= 1024 * 1024);
 // The longest head of a request: everything at its longest, the continue token all escaped, and
 // 256 bytes of fixed fields.
 const_assert!(
@@ -117,6 +113,10 @@ const_assert!(KUBE_WATCH_MIN_MS <= KUBE_WATCH_MAX_MS);
 const_assert!(KUBE_WATCH_AFTER_FAILURE_MS <= KUBE_WATCH_MIN_MS);
 // A wrong Retry-After may be longer than our own longest wait, never shorter.
 const_assert!(BACKOFF_ERROR_MAX_MS <= RETRY_AFTER_MAX_MS);
+// What is in use when a call begins fits beside what the call needs.
+const_assert!(TLS_SLOT_SOFT_CAP_BYTES < TLS_SLOT_BYTES);
+const_assert!(JSON_SLOT_BYTES >= 3 * MAX_LINE_SIZE_BYTES + 8192);
+const_assert!(SLOT_RESERVE_BYTES >= 1024 * 1024);
 // Traffic threads, one per watched kind (15), and controller, status, sync, admin, log, files, main.
 const_assert!(MAX_THREADS >= MAX_WORKERS + 15 + 9);
 

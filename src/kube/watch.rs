@@ -64,6 +64,8 @@ pub enum Input<'a> {
     Refused,
     /// The token, read again: after [`Output::ReadToken`], or because its file has changed.
     Token(&'a [u8]),
+    /// The consumer has room for what it refused: the whole state again, soon.
+    Relist,
 }
 
 /// What to do. `'m` is the machine's memory, `'d` the document's.
@@ -384,6 +386,7 @@ impl Watch {
                 self.parsed(None, now);
             }
             Input::Token(token) => self.token(token, now),
+            Input::Relist => self.relist(now),
         }
         self.check_invariants();
         Ok(used)
@@ -590,6 +593,21 @@ impl Watch {
         if self.token_wanted && self.phase == Phase::Waiting {
             self.token_wanted = false;
             self.wake_at(now.mono);
+        }
+    }
+
+    /// Unless a whole state is on its way already. The jitter spreads several kinds and replicas.
+    fn relist(&mut self, now: Now) {
+        let live = self.phase == Phase::Answering && self.body == Body::Live;
+        let asked = self.phase == Phase::Asked && self.ask == Ask::Watch;
+        if self.ask == Ask::Watch {
+            self.ask = Ask::Stream;
+        }
+        if live || asked {
+            self.hang_up();
+            self.ask = Ask::Stream;
+            let pause = Duration(self.prng.below(500_000_000));
+            self.wake_at(now.mono + pause);
         }
     }
 

@@ -161,10 +161,20 @@ impl<const N: usize, const BLOCKS: usize> ResourceStore<N, BLOCKS> {
         self.uncounted = 0;
     }
 
-    /// Ends a resync: removes what was not seen since it began.
-    pub fn resync_end(&mut self) {
+    /// Marks an object as seen, if it is there.
+    pub fn mark(&mut self, key: &Key) {
+        if let Some(Handle(slot)) = self.find(key) {
+            self.slots[slot].epoch = self.epoch;
+        }
+    }
+
+    /// Ends a resync: removes what was not seen since it began, unless it was not `complete`.
+    pub fn resync_end(&mut self, complete: bool) {
         assert!(self.resyncing, "resync_end without resync_begin");
         self.resyncing = false;
+        if !complete {
+            return;
+        }
         let mut at = 0;
         while at < self.order.len() {
             let slot = self.order[at];
@@ -185,6 +195,9 @@ impl<const N: usize, const BLOCKS: usize> ResourceStore<N, BLOCKS> {
         let waiting = |s: &Stub| {
             s.refusal == Refusal::Capacity && self.evictions(&s.meta, s.blocks.max(1)).is_some()
         };
+        if self.resyncing {
+            return false;
+        }
         self.stubs.as_slice().iter().any(waiting)
             || (self.uncounted > 0 && self.order.len() < self.slots.cap())
     }
@@ -487,7 +500,7 @@ mod tests {
         for (name, created) in [("a", 4), ("c", 3), ("z", 1)] {
             store.upsert(&secret(name, created), &mut scratch);
         }
-        store.resync_end();
+        store.resync_end(true);
         assert_eq!(names(&store), ["z", "c"]);
     }
 
@@ -525,7 +538,7 @@ mod tests {
                     for &(created, id) in &live {
                         store.upsert(&secret(&format!("n{id:02}"), created), &mut scratch);
                     }
-                    store.resync_end();
+                    store.resync_end(true);
                 }
                 live.sort_unstable();
                 let expected: Vec<_> =

@@ -175,8 +175,13 @@ impl Stores {
     }
 
     /// Ends a resync of one kind.
-    pub fn resync_end(&mut self, kind: Kind) {
-        on_store!(self, kind, |store| store.resync_end());
+    pub fn resync_end(&mut self, kind: Kind, complete: bool) {
+        on_store!(self, kind, |store| store.resync_end(complete));
+    }
+
+    /// An object exists but was not taken: it is not swept.
+    pub fn skipped(&mut self, kind: Kind, key: &Key) {
+        on_store!(self, kind, |store| store.mark(key));
     }
 
     /// Whether a relist of this kind could admit a refused object.

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod clock;
+pub mod controller;
 pub mod entropy;
 pub mod files;
 pub mod json;

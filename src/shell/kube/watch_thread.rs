@@ -47,6 +47,8 @@ pub struct WatchCounters {
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
+    /// The whole state is wanted again.
+    relist: AtomicBool,
     /// The watch thread waits for room in the ring.
     wants_room: AtomicBool,
     counters: WatchCounters,
@@ -76,6 +78,13 @@ impl Feed {
     pub fn pop(&mut self) {
         self.consumer.pop();
         if self.shared.wants_room.swap(false, Ordering::AcqRel) {
+            self.wake();
+        }
+    }
+
+    /// Asks for the whole state again: there is room for what was refused.
+    pub fn relist(&self) {
+        if !self.shared.relist.swap(true, Ordering::AcqRel) {
             self.wake();
         }
     }
@@ -211,6 +220,9 @@ impl<E: Encode> WatchThread<E> {
             self.outputs();
             self.refresh();
             self.receive();
+            if self.outlet.shared.relist.swap(false, Ordering::AcqRel) {
+                self.give(Input::Relist);
+            }
             self.outlet.tell();
             let due = self.watch.timeout().unwrap_or(Instant::NEVER).min(self.credentials.due());
             self.transport.wait(Some(due.since(clock::now().mono)));

@@ -117,7 +117,7 @@ impl Reader {
                 });
             }
         }
-        Kind::ALL.into_iter().for_each(|kind| controller.resync_end(kind));
+        Kind::ALL.into_iter().for_each(|kind| controller.resync_end(kind, true));
         summary
     }
 

@@ -1,0 +1,293 @@
+//! The controller thread: alone owns stores and reconcile.
+//!
+//! In: records of the watch threads, reports, results of status writes. Out: pushes to routers,
+//! orders to the status thread, numbers for the admin thread.
+
+use super::numbers::Numbers;
+use super::router_socket::RouterSocket;
+use super::status_writer::{Bell, OrderProducer, Outcome, order_epoch, order_status};
+use crate::config::Report;
+use crate::config::client::Ask;
+use crate::controller::{Controller, StatusQueue};
+use crate::limits::{
+    BACKOFF_SILENT_MAX_MS, ENDPOINT_SYNC_PERIOD_MS, REPORT_RING_BYTES, RESULT_RING_BYTES,
+};
+use crate::resource::document::Document;
+use crate::resource::store::Upserted;
+use crate::resource::{Key, Kind, Meta};
+use crate::shell::kube::record::Record;
+use crate::shell::kube::watch_thread::Feed;
+use crate::shell::log::log;
+use crate::shell::{clock, json};
+use crate::stdx::ring::Consumer;
+use crate::stdx::{Duration, Full, Instant, Now, Prng, Short};
+use core::sync::atomic::{AtomicBool, Ordering};
+use mio::{Events, Poll};
+use std::boxed::Box;
+use std::sync::Arc;
+use std::vec::Vec;
+
+/// Records of one feed taken before the others get their turn.
+const RECORDS_PER_TURN: u32 = 256;
+
+/// What the thread needs, built before it starts.
+#[expect(missing_debug_implementations, reason = "sockets say nothing")]
+pub struct MainLoop {
+    /// The machine.
+    pub controller: Box<Controller>,
+    /// One feed per kind, in the order of [`Kind::ALL`].
+    pub feeds: Vec<Feed>,
+    /// Reports of the endpoint-sync thread.
+    pub reports: Consumer<'static, { REPORT_RING_BYTES as usize }>,
+    /// Orders to the status thread.
+    pub orders: OrderProducer,
+    /// Its results.
+    pub results: Consumer<'static, { RESULT_RING_BYTES as usize }>,
+    /// Wakes the status thread.
+    pub bell: Arc<Bell>,
+    /// One socket per router.
+    pub sockets: Vec<RouterSocket>,
+    /// What the admin thread shows.
+    pub numbers: Arc<Numbers>,
+    /// The poll that others wake.
+    pub poll: Poll,
+    /// Ends this thread.
+    pub stop: Arc<AtomicBool>,
+    /// To parse into.
+    pub document: Box<Document>,
+    /// Jitter.
+    pub prng: Prng,
+    /// The routers' admin token.
+    pub secret: Short<512>,
+}
+
+/// The epoch on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Epoch {
+    /// Routers are asked first, until then.
+    Waiting(Instant),
+    Ordered,
+    Taken,
+}
+
+struct Orders<'o>(&'o mut OrderProducer, bool);
+
+impl StatusQueue for Orders<'_> {
+    fn push(&mut self, kind: Kind, meta: &Meta, body: &str) -> Result<(), Full> {
+        self.1 = true;
+        order_status(self.0, kind, meta, body)
+    }
+}
+
+impl MainLoop {
+    /// Works until told to stop.
+    pub fn run(mut self) {
+        let mut events = Events::with_capacity(256);
+        let start = clock::now().mono;
+        // Reachable routers answer within this; one that comes later is fenced by its own report.
+        let patience = Duration::from_millis(u64::from(ENDPOINT_SYNC_PERIOD_MS) / 2);
+        let mut epoch = Epoch::Waiting(start + patience);
+        let mut relisted = start;
+        while !self.stop.load(Ordering::Acquire) {
+            let now = clock::now();
+            let busy = self.take_records();
+            self.relist(&mut relisted, now);
+            self.take_reports(now);
+            self.take_results(&mut epoch, now);
+            self.order_epoch(&mut epoch, now);
+            if self.controller.tick(now) {
+                let identity = self.controller.published().map(|p| p.identity);
+                let identity = identity.unwrap_or_default();
+                let (epoch, generation) = (identity.epoch, identity.generation);
+                log!(Info, "controller", "published epoch={epoch} generation={generation}");
+            }
+            self.push(now);
+            self.write_statuses(now);
+            self.numbers.update(&mut self.controller);
+            let wait = if busy { Duration::ZERO } else { self.wait(now) };
+            let wait = core::time::Duration::from_nanos(wait.0);
+            // Interrupted or not: the loop looks at everything anyway.
+            let _ = self.poll.poll(&mut events, Some(wait));
+        }
+    }
+
+    fn wait(&self, now: Now) -> Duration {
+        let due = self.sockets.iter().map(RouterSocket::timeout).min().unwrap_or(Instant::NEVER);
+        let due = if due <= now.mono { now.mono + Duration::from_millis(100) } else { due };
+        due.since(now.mono).min(Duration::from_millis(500))
+    }
+
+    /// Whether some feed has more.
+    fn take_records(&mut self) -> bool {
+        let mut more = false;
+        for (index, feed) in self.feeds.iter_mut().enumerate() {
+            let kind = Kind::ALL[index];
+            for turn in 0..RECORDS_PER_TURN {
+                let Some(record) = feed.peek() else { break };
+                take_record(&mut self.controller, &mut self.document, kind, record);
+                feed.pop();
+                more |= turn + 1 == RECORDS_PER_TURN;
+            }
+        }
+        more
+    }
+
+    /// Room freed up: the whole state again, at most once a second.
+    fn relist(&mut self, relisted: &mut Instant, now: Now) {
+        if now.mono.since(*relisted) < Duration::from_secs(1) {
+            return;
+        }
+        if let Some(kind) = self.controller.wants_relist() {
+            *relisted = now.mono;
+            log!(Info, "store", "room for refused objects: relist kind={}", kind.name());
+            self.feeds[kind as usize].relist();
+        }
+    }
+
+    fn take_reports(&mut self, now: Now) {
+        while let Some(record) = self.reports.peek() {
+            let (index, body) = record.split_at(4);
+            let index = u32::from_le_bytes(index.try_into().unwrap_or([0; 4])) as usize;
+            let parsed = json::parse(body, &mut self.document).is_ok();
+            let report = parsed.then(|| Report::read(self.document.root())).flatten();
+            if let (Some(report), Some(socket)) = (report, self.sockets.get(index)) {
+                self.controller.report(socket.address(), &report, now);
+            }
+            self.reports.pop();
+        }
+    }
+
+    fn take_results(&mut self, epoch: &mut Epoch, now: Now) {
+        while let Some(record) = self.results.peek() {
+            match Outcome::read(record) {
+                Outcome::Epoch(number) => {
+                    log!(Info, "controller", "epoch={number} taken from the Lease");
+                    *epoch = Epoch::Taken;
+                    self.controller.set_epoch(number);
+                }
+                Outcome::NoEpoch => {
+                    let pause = Duration::from_millis(u64::from(BACKOFF_SILENT_MAX_MS) / 2);
+                    *epoch = Epoch::Waiting(now.mono + pause);
+                }
+                Outcome::Status { ok, kind, key } => {
+                    if let Some(&kind) = Kind::ALL.get(usize::from(kind)) {
+                        self.controller.status_written(kind, &key, ok);
+                    }
+                }
+            }
+            self.results.pop();
+        }
+    }
+
+    /// An epoch above every reachable router's; again when a router turns up with a higher one.
+    fn order_epoch(&mut self, epoch: &mut Epoch, now: Now) {
+        let highest = self.controller.highest_epoch();
+        if *epoch == Epoch::Taken && highest > self.controller.epoch() {
+            log!(Warn, "controller", "a router serves epoch {highest}: taking a higher one");
+            *epoch = Epoch::Waiting(now.mono);
+        }
+        let all = self.controller.routers().iter().all(|r| r.report.is_some());
+        let due = matches!(*epoch, Epoch::Waiting(until) if all || now.mono >= until);
+        if due && order_epoch(&mut self.orders, highest).is_ok() {
+            *epoch = Epoch::Ordered;
+            self.bell.ring();
+        }
+    }
+
+    /// Pushes to every router that is behind.
+    fn push(&mut self, now: Now) {
+        for index in 0..self.sockets.len() {
+            let socket = &mut self.sockets[index];
+            let published = self.controller.published();
+            let answer = socket.drive(published, self.secret.as_str(), now, &mut self.prng);
+            if let Some(answer) = answer {
+                self.take_answer(index, answer, now);
+            }
+            let address = self.sockets[index].address();
+            let router = self.controller.routers().iter().find(|r| r.address == address);
+            let behind = router.is_some_and(|r| self.controller.needs_push(r));
+            let socket = &mut self.sockets[index];
+            if behind && socket.client.may_begin(now) {
+                socket.begin(Ask::Push, self.poll.registry(), now, &mut self.prng);
+            }
+        }
+    }
+
+    fn take_answer(&mut self, index: usize, answer: crate::config::client::Answer, now: Now) {
+        let socket = &self.sockets[index];
+        let address = socket.address();
+        let body = socket.client.body();
+        let (status, identity) = (answer.status, answer.identity);
+        if status == 200 {
+            let parsed = json::parse(body, &mut self.document).is_ok();
+            if let Some(report) = parsed.then(|| Report::read(self.document.root())).flatten() {
+                self.controller.report(address, &report, now);
+            }
+            return;
+        }
+        let text = core::str::from_utf8(body).unwrap_or("").trim();
+        log!(Warn, "push", "router {address} answered {status}: {text}");
+        if status != 503 {
+            // Not again unchanged, until it reports something else.
+            self.controller.push_refused(address, identity);
+        }
+    }
+
+    fn write_statuses(&mut self, now: Now) {
+        let mut orders = Orders(&mut self.orders, false);
+        self.controller.write_statuses(now, &mut orders);
+        if orders.1 {
+            self.bell.ring();
+        }
+    }
+}
+
+fn take_record(c: &mut Controller, document: &mut Document, kind: Kind, record: Record<'_>) {
+    let name = kind.name();
+    match record {
+        Record::ResyncBegin { .. } => c.resync_begin(kind),
+        Record::ResyncEnd { complete, .. } => c.resync_end(kind, complete),
+        Record::Synced => {
+            log!(Info, "watch", "synced kind={name}");
+            c.synced(kind);
+        }
+        Record::Upsert { object } => {
+            if json::parse(object, document).is_err() {
+                return log!(Error, "watch", "an object of kind {name} does not fit a document");
+            }
+            let metadata = |m| document.root().at(&["metadata", m]).and_then(|v| v.str());
+            let taken = c.upsert(kind, document.root(), None);
+            let of = |m| metadata(m).unwrap_or("");
+            match taken {
+                Ok(Upserted::Refused(why)) => {
+                    let (namespace, object) = (of("namespace"), of("name"));
+                    log!(Warn, "store", "refused {name} {namespace}/{object}: {why:?}");
+                }
+                Ok(_) => {}
+                Err(problem) => {
+                    let (namespace, object) = (of("namespace"), of("name"));
+                    log!(Warn, "store", "refused {name} {namespace}/{object}: {problem}");
+                }
+            }
+        }
+        Record::Delete { namespace, name, .. } => {
+            let namespace = if kind.is_cluster_scoped() { "" } else { namespace };
+            if let Ok(key) = Key::new(namespace, name) {
+                c.delete(kind, &key);
+            }
+        }
+        Record::Skipped { why, namespace, name: object, size } => {
+            log!(Warn, "watch", "skipped {name} {namespace}/{object}: {why:?}, {size} bytes");
+            if let Ok(key) = Key::new(namespace, object) {
+                c.skipped(kind, &key);
+            }
+        }
+        Record::Absent => log!(Info, "watch", "kind {name} is not served; looked for again"),
+        Record::Vanished => log!(Warn, "watch", "kind {name} is not served any more"),
+        Record::Served { version } => log!(Info, "watch", "kind {name} is served as {version}"),
+        Record::Retrying { trouble, wait_ms, text } => {
+            log!(Warn, "watch", "kind={name} {trouble:?} {text} again in {wait_ms} ms");
+        }
+        Record::Bookmark => {}
+    }
+}

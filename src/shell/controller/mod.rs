@@ -1,0 +1,201 @@
+//! The controller role: threads around [`crate::controller::Controller`].
+//!
+//! ```text
+//! 8 watch threads ─▶ rings ─▶ controller thread ─▶ orders ─▶ status thread ─▶ API server
+//!                                │   ▲      └─▶ pushes ─▶ routers
+//!                                │   └──── reports ◀─ endpoint-sync thread ◀─ routers
+//!                                └─▶ numbers ─▶ admin thread
+//! ```
+
+pub mod admin_pages;
+pub mod endpoint_sync;
+pub mod main_loop;
+pub mod numbers;
+pub mod router_socket;
+pub mod status_writer;
+
+use crate::controller::Controller;
+use crate::kube::kind::Watched;
+use crate::limits::Capacities;
+use crate::reconcile::Settings;
+use crate::resource::Kind;
+use crate::shell::admin::Server;
+use crate::shell::kube::access::Access;
+use crate::shell::kube::api_client::ApiClient;
+use crate::shell::kube::record::AsJson;
+use crate::shell::kube::watch_thread::{Feed, WatchThread};
+use crate::shell::place::boxed_zeroed;
+use crate::shell::threads::Crew;
+use crate::shell::{clock, entropy};
+use crate::stdx::ring::Ring;
+use crate::stdx::{Duration, Prng, Short};
+use admin_pages::AdminPages;
+use core::sync::atomic::{AtomicBool, Ordering};
+use endpoint_sync::EndpointSync;
+use main_loop::MainLoop;
+use mio::{Poll, Token, Waker};
+use numbers::Numbers;
+use router_socket::RouterSocket;
+use status_writer::{Bell, StatusWriter};
+use std::boxed::Box;
+use std::format;
+use std::net::SocketAddr;
+use std::string::{String, ToString};
+use std::sync::Arc;
+use std::vec::Vec;
+
+static_assertions::const_assert!(Kind::ALL.len() == Watched::ALL.len());
+
+/// What the role needs to know.
+#[derive(Clone, Debug)]
+pub struct ControllerOptions {
+    /// Capacities in force.
+    pub capacities: Capacities,
+    /// Settings of reconcile.
+    pub settings: Settings,
+    /// Admin ports of the routers.
+    pub routers: Vec<SocketAddr>,
+    /// The routers' admin token; empty for none.
+    pub secret: String,
+    /// Kubeconfig; empty: in the cluster.
+    pub kubeconfig: String,
+    /// Where the Lease lies.
+    pub lease_namespace: String,
+    /// Own admin port.
+    pub admin: SocketAddr,
+}
+
+/// How the role is ended.
+#[expect(missing_debug_implementations, reason = "wakers and feeds say nothing")]
+pub struct Handle {
+    stop: Arc<AtomicBool>,
+    wakers: Vec<Arc<Waker>>,
+    bell: Arc<Bell>,
+    status: crate::shell::kube::api_client::Stop,
+}
+
+impl Handle {
+    /// Asks all threads to return.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wakers.iter().for_each(|waker| drop(waker.wake()));
+        self.bell.ring();
+        self.status.stop();
+    }
+}
+
+/// Builds everything and spawns the threads into `crew`; they wait for its start.
+pub fn spawn(options: &ControllerOptions, crew: &mut Crew) -> Result<Handle, String> {
+    let access = match options.kubeconfig.as_str() {
+        "" => Access::in_cluster(),
+        path => Access::from_kubeconfig(path, ""),
+    };
+    let access = Arc::new(access.map_err(|error| error.to_string())?);
+    let prng = Prng::new(entropy::seed());
+    let io = |error: std::io::Error| error.to_string();
+    let poll = Poll::new().map_err(io)?;
+    let waker = Waker::new(poll.registry(), Token(usize::MAX)).map_err(io)?;
+    let notify = Arc::new(waker);
+    let stop = Arc::new(AtomicBool::new(false));
+    let bell = Arc::new(Bell::default());
+    let numbers = Arc::new(Numbers::default());
+    let feeds = spawn_watches(&access, &notify, &prng, crew)?;
+
+    let orders = Box::leak(boxed_zeroed::<Ring<_>>()).split();
+    let results = Box::leak(boxed_zeroed::<Ring<_>>()).split();
+    let reports = Box::leak(boxed_zeroed::<Ring<_>>()).split();
+    let short = |text: &str| Short::new(text).map_err(|_| format!("{text}: too long"));
+    let writer = StatusWriter {
+        client: ApiClient::new(access, Watched::ALL.len() as u32, &prng.child("writer"))?,
+        orders: orders.1,
+        results: results.0,
+        notify: notify.clone(),
+        bell: bell.clone(),
+        stop: stop.clone(),
+        controller: options.settings.controller,
+        lease_namespace: Short::new(&options.lease_namespace).map_err(|_| "lease namespace")?,
+        holder: short(&format!("serval-{:016x}", entropy::boot_id()))?,
+    };
+    let status = writer.client.stopper();
+    crew.spawn("status", move |gate| {
+        gate.wait();
+        writer.run();
+    });
+    let sync = prng.child("sync");
+    let (routers, told) = (&options.routers, notify.clone());
+    let sync = EndpointSync::new(routers, reports.0, told, stop.clone(), sync).map_err(io)?;
+    crew.spawn("endpoint-sync", move |gate| {
+        gate.wait();
+        sync.run();
+    });
+    spawn_admin(options, &numbers, &stop, crew)?;
+
+    let mut controller = boxed_zeroed::<Controller>();
+    controller.init(options.settings, &options.capacities);
+    for &router in routers {
+        if !controller.add_router(router, clock::now()) {
+            return Err("more --router than --max-routers allows".to_string());
+        }
+    }
+    let sockets = routers.iter().enumerate().map(|(i, &a)| RouterSocket::new(a, Token(i)));
+    let main = MainLoop {
+        controller,
+        feeds,
+        reports: reports.1,
+        orders: orders.0,
+        results: results.1,
+        bell: bell.clone(),
+        sockets: sockets.collect(),
+        numbers,
+        poll,
+        stop: stop.clone(),
+        document: boxed_zeroed(),
+        prng: prng.child("push"),
+        secret: Short::new(&options.secret).map_err(|_| "the admin token is too long")?,
+    };
+    crew.spawn("controller", move |gate| {
+        gate.wait();
+        main.run();
+    });
+    Ok(Handle { stop, wakers: std::vec![notify], bell, status })
+}
+
+fn spawn_watches(
+    access: &Arc<Access>,
+    notify: &Arc<Waker>,
+    prng: &Prng,
+    crew: &mut Crew,
+) -> Result<Vec<Feed>, String> {
+    let mut feeds = Vec::new();
+    for (slot, kind) in Watched::ALL.into_iter().enumerate() {
+        let name = kind.served().name;
+        let (access, notify) = (access.clone(), notify.clone());
+        let built = WatchThread::new(kind, access, slot as u32, AsJson, notify, prng.child(name))?;
+        let (thread, feed) = built;
+        feeds.push(feed);
+        crew.spawn(name.get(..15).unwrap_or(name), move |gate| {
+            gate.wait();
+            thread.run();
+        });
+    }
+    Ok(feeds)
+}
+
+fn spawn_admin(
+    options: &ControllerOptions,
+    numbers: &Arc<Numbers>,
+    stop: &Arc<AtomicBool>,
+    crew: &mut Crew,
+) -> Result<(), String> {
+    let server = Server::bind(options.admin);
+    let mut server = server.map_err(|error| format!("--admin {}: {error}", options.admin))?;
+    let mut pages = AdminPages::new(numbers.clone(), options.capacities);
+    let stop = stop.clone();
+    crew.spawn("admin", move |gate| {
+        gate.wait();
+        while !stop.load(Ordering::Acquire) {
+            server.turn(&mut pages, Duration::from_millis(500));
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! The status thread: takes the epoch from the Lease, then writes statuses, one at a time.
+//!
+//! In: a ring of orders. Out: a ring of results. A write reads the object, merges the own entries
+//! into its status ([`crate::reconcile::merge`]) and patches it with its resourceVersion.
+
+use crate::kube::kind::Watched;
+use crate::kube::status_patch::{WriteError, Written};
+use crate::limits::{MAX_STATUS_SIZE_BYTES, RESULT_RING_BYTES, STATUS_RING_BYTES};
+use crate::reconcile::merge::merge;
+use crate::resource::document::Document;
+use crate::resource::{Key, Kind, Meta};
+use crate::shell::kube::api_client::{ApiClient, Computed, Target};
+use crate::shell::log::log;
+use crate::shell::place::boxed_zeroed;
+use crate::shell::{clock, json};
+use crate::stdx::pack::{Pack, Packer, Unpacker};
+use crate::stdx::ring::{Consumer, Producer};
+use crate::stdx::{Full, Short};
+use core::sync::atomic::{AtomicBool, Ordering};
+use mio::Waker;
+use std::sync::{Arc, Condvar, Mutex};
+
+/// The controller thread's end of the orders.
+pub type OrderProducer = Producer<'static, { STATUS_RING_BYTES as usize }>;
+/// This thread's end of the orders.
+pub type OrderConsumer = Consumer<'static, { STATUS_RING_BYTES as usize }>;
+/// This thread's end of the results.
+pub type ResultProducer = Producer<'static, { RESULT_RING_BYTES as usize }>;
+
+/// Wakes the thread: a flag under a lock, since it blocks on its API client otherwise.
+#[derive(Debug, Default)]
+pub struct Bell {
+    rung: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Bell {
+    /// Something is to be done.
+    pub fn ring(&self) {
+        *self.rung.lock().unwrap_or_else(|e| e.into_inner()) = true;
+        self.changed.notify_one();
+    }
+
+    fn wait(&self) {
+        let mut rung = self.rung.lock().unwrap_or_else(|e| e.into_inner());
+        while !*rung {
+            rung = self.changed.wait(rung).unwrap_or_else(|e| e.into_inner());
+        }
+        *rung = false;
+    }
+}
+
+/// What the thread is asked for.
+const TAKE_EPOCH: u8 = 0;
+const WRITE_STATUS: u8 = 1;
+
+/// Orders an epoch above `given`.
+pub fn order_epoch(orders: &mut OrderProducer, given: u64) -> Result<(), Full> {
+    orders.push_with(16, |out| {
+        let mut packer = Packer::new(out);
+        let packed = TAKE_EPOCH.pack(&mut packer).and_then(|()| given.pack(&mut packer));
+        packed.map_or(0, |()| packer.len() as u32)
+    })
+}
+
+/// Orders the status of one object.
+pub fn order_status(
+    orders: &mut OrderProducer,
+    kind: Kind,
+    meta: &Meta,
+    body: &str,
+) -> Result<(), Full> {
+    let max = 512 + body.len() as u32;
+    orders.push_with(max, |out| {
+        let mut packer = Packer::new(out);
+        let packed = (|| {
+            WRITE_STATUS.pack(&mut packer)?;
+            (kind as u8).pack(&mut packer)?;
+            meta.key.pack(&mut packer)?;
+            meta.uid.pack(&mut packer)?;
+            packer.put(body.as_bytes())
+        })();
+        packed.map_or(0, |()| packer.len() as u32)
+    })
+}
+
+/// What came of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The epoch is ours.
+    Epoch(u64),
+    /// There is no epoch yet: order it again.
+    NoEpoch,
+    /// A status write ended.
+    Status {
+        /// Whether it went well.
+        ok: bool,
+        /// Kind of the object.
+        kind: u8,
+        /// The object.
+        key: Key,
+    },
+}
+
+impl Outcome {
+    fn push(&self, results: &mut ResultProducer) -> Result<(), Full> {
+        results.push_with(400, |out| {
+            let mut packer = Packer::new(out);
+            let packed = match self {
+                Outcome::Epoch(epoch) => 0u8.pack(&mut packer).and(epoch.pack(&mut packer)),
+                Outcome::NoEpoch => 1u8.pack(&mut packer),
+                Outcome::Status { ok, kind, key } => {
+                    let head = 2u8.pack(&mut packer).and(ok.pack(&mut packer));
+                    head.and(kind.pack(&mut packer)).and(key.pack(&mut packer))
+                }
+            };
+            packed.map_or(0, |()| packer.len() as u32)
+        })
+    }
+
+    /// Reads a record of the results' ring.
+    pub fn read(record: &[u8]) -> Outcome {
+        let mut from = Unpacker::new(record);
+        let (mut tag, mut epoch) = (0u8, 0u64);
+        tag.unpack(&mut from);
+        match tag {
+            0 => {
+                epoch.unpack(&mut from);
+                Outcome::Epoch(epoch)
+            }
+            1 => Outcome::NoEpoch,
+            _ => {
+                let (mut ok, mut kind, mut key) = (false, 0u8, Key::default());
+                ok.unpack(&mut from);
+                kind.unpack(&mut from);
+                key.unpack(&mut from);
+                Outcome::Status { ok, kind, key }
+            }
+        }
+    }
+}
+
+/// What the thread needs, built before it starts.
+#[expect(missing_debug_implementations, reason = "the API client has none")]
+pub struct StatusWriter {
+    /// The API client with its own connection.
+    pub client: ApiClient,
+    /// Orders.
+    pub orders: OrderConsumer,
+    /// Results.
+    pub results: ResultProducer,
+    /// Wakes the controller thread.
+    pub notify: Arc<Waker>,
+    /// Wakes this thread.
+    pub bell: Arc<Bell>,
+    /// Ends this thread.
+    pub stop: Arc<AtomicBool>,
+    /// spec.controllerName of our classes.
+    pub controller: Short<253>,
+    /// Where the Lease lies.
+    pub lease_namespace: Short<63>,
+    /// Who takes the Lease.
+    pub holder: Short<253>,
+}
+
+/// The Lease whose transitions are the epoch.
+pub const LEASE: &str = "serval-controller";
+
+impl StatusWriter {
+    /// Works until told to stop.
+    pub fn run(mut self) {
+        let mut wanted = boxed_zeroed::<Document>();
+        let mut body = boxed_zeroed::<Body>();
+        while !self.stop.load(Ordering::Acquire) {
+            let Some(record) = self.orders.peek() else {
+                self.bell.wait();
+                continue;
+            };
+            let mut from = Unpacker::new(record);
+            let mut tag = 0u8;
+            tag.unpack(&mut from);
+            let outcome = if tag == TAKE_EPOCH {
+                let mut given = 0u64;
+                given.unpack(&mut from);
+                self.orders.pop();
+                self.take_epoch(given)
+            } else {
+                let (mut kind, mut key, mut uid) = (0u8, Key::default(), Short::<40>::EMPTY);
+                kind.unpack(&mut from);
+                key.unpack(&mut from);
+                uid.unpack(&mut from);
+                let text = from.take(from.rest());
+                body.0[..text.len()].copy_from_slice(text);
+                let len = text.len();
+                self.orders.pop();
+                let ok = self.write(kind, &key, &uid, &body.0[..len], &mut wanted);
+                Outcome::Status { ok, kind, key }
+            };
+            // The ring holds an answer to every order that fits the orders' ring.
+            if outcome.push(&mut self.results).is_err() {
+                log!(Warn, "status", "a result was dropped; it is tried again by time");
+            }
+            let _ = self.notify.wake();
+        }
+    }
+
+    fn take_epoch(&mut self, given: u64) -> Outcome {
+        let (namespace, holder) = (self.lease_namespace, self.holder);
+        let lease = (namespace.as_str(), LEASE);
+        match self.client.take_epoch(lease, holder.as_str(), given) {
+            Ok(epoch) => Outcome::Epoch(epoch),
+            Err(WriteError::Retryable(trouble) | WriteError::Permanent(trouble)) => {
+                let text = self.client.error();
+                log!(Warn, "lease", "no epoch from {namespace}/{LEASE}: {trouble:?} {text}");
+                Outcome::NoEpoch
+            }
+        }
+    }
+
+    fn write(
+        &mut self,
+        kind: u8,
+        key: &Key,
+        uid: &Short<40>,
+        body: &[u8],
+        wanted: &mut Document,
+    ) -> bool {
+        if json::parse(body, wanted).is_err() {
+            log!(Error, "status", "the status of {key} does not fit a document");
+            return false;
+        }
+        let of = |kinds: &[Watched]| kinds[usize::from(kind)];
+        let (watched, kind) = (of(&Watched::ALL), Kind::ALL[usize::from(kind)]);
+        let (namespace, name) = (key.namespace.as_str(), key.name.as_str());
+        let target = Target { kind: watched, namespace, name, uid: uid.as_str() };
+        let controller = self.controller;
+        let now = clock::now();
+        let written = self.client.patch_status(target, |object, out| {
+            let wanted = wanted.root();
+            match merge(kind, object, wanted, controller.as_str(), now.wall, out) {
+                true => Computed::Status,
+                false => Computed::Equal,
+            }
+        });
+        match written {
+            Ok(Written::Patched) => log!(Debug, "status", "written {} {key}", kind.name()),
+            Ok(Written::Unchanged | Written::Gone) => {}
+            Err(error) => {
+                let text = self.client.error();
+                log!(Warn, "status", "not written {} {key}: {error:?} {text}", kind.name());
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// An order's body, while its place in the ring is free again.
+struct Body([u8; MAX_STATUS_SIZE_BYTES as usize]);
+
+crate::zeroed_struct!(Body { 0: [u8; MAX_STATUS_SIZE_BYTES as usize] });
