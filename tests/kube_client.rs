@@ -368,8 +368,7 @@ fn epochs_rise_and_are_taken_once() {
     let takers: Vec<_> = (0..4)
         .map(|seed| {
             std::thread::spawn(move || {
-                let mut client =
-                    ApiClient::new(Arc::new(access()), &Prng::new(seed)).unwrap();
+                let mut client = ApiClient::new(Arc::new(access()), &Prng::new(seed)).unwrap();
                 (0..5).map(|_| client.take_epoch(lease, "many", 0)).collect::<Vec<_>>()
             })
         })

@@ -1,6 +1,7 @@
 //! The only place with threads, system calls, clock and heap: drivers of the machines.
 
 pub mod admin;
+pub mod budget;
 pub mod clock;
 pub mod controller;
 pub mod entropy;

@@ -27,7 +27,7 @@ use crate::shell::kube::watch_thread::{Feed, WatchThread};
 use crate::shell::parse_slot;
 use crate::shell::place::boxed_zeroed;
 use crate::shell::threads::Crew;
-use crate::shell::{clock, entropy, parse_slot};
+use crate::shell::{clock, entropy};
 use crate::stdx::ring::Ring;
 use crate::stdx::{Duration, Prng, Short};
 use admin_pages::AdminPages;
