@@ -7,10 +7,16 @@ mod cli;
 
 use cli::{Command, EXIT_USAGE, Options};
 use serval::config::Source;
+use serval::config::client::Client;
 use serval::controller::Controller;
+use serval::limits::*;
+use serval::plan::{self, Plan, Role};
 use serval::reconcile::Settings;
+use serval::router::Worker;
+use serval::router::update::Updater;
 use serval::shell::controller::{self as control, ControllerOptions};
-use serval::shell::memory::{self, Mode};
+use serval::shell::memory::{self, Mode, cgroup};
+use serval::shell::net::Traffic;
 use serval::shell::place::boxed_zeroed;
 use serval::shell::router::{self, Handle, RouterOptions};
 use serval::shell::signals::{self, Signals};
@@ -52,6 +58,15 @@ fn main() {
     if serval::limits::SHAPE != "production" {
         fail(EXIT_USAGE, "built with SERVAL_SHAPE other than production: only for the simulator");
     }
+    let role = match options.command {
+        Command::Controller => Some(Role::Controller),
+        Command::Router => Some(Role::Router),
+        Command::Run => Some(Role::Standalone),
+        Command::Check | Command::Limits => None,
+    };
+    if let Some(role) = role {
+        reserve(&options, role);
+    }
     let code = match options.command {
         Command::Limits => limits(&options),
         Command::Check => check(&options),
@@ -65,6 +80,57 @@ fn main() {
 fn fail(code: i32, text: &str) -> ! {
     eprintln!("serval: {text}");
     std::process::exit(code);
+}
+
+/// Prints the memory plan before anything of it is taken, and refuses it when it does not fit.
+fn reserve(options: &Options, role: Role) {
+    let plan = memory_plan(options, role);
+    let mut text = String::new();
+    plan::print(&plan, &mut text).expect("a string takes all");
+    eprint!("{text}");
+    let available = match (options.max_memory, cgroup::limit()) {
+        (0, Some(limit)) => limit / 10 * 9,
+        (0, None) => u64::MAX,
+        (given, _) => given,
+    };
+    if let Err(exceeded) = plan.check(available) {
+        fail(EXIT_MEMORY, &exceeded.to_string());
+    }
+}
+
+/// The core's parts of the role, and what its threads and drivers hold.
+fn memory_plan(options: &Options, role: Role) -> Plan {
+    let c = &options.capacities;
+    let workers = u64::from(c.max_workers);
+    let mut plan = Plan::of(role, c);
+    // Threads that parse JSON have a slot and a reserve each; then admin, log and main.
+    let (parsers, others) = match role {
+        Role::Controller => (8 + 2, 4),
+        Role::Router => (1, workers + 3),
+        Role::Standalone => (1, workers + 4),
+    };
+    plan.add_threads(parsers + others);
+    let slot = u64::from(JSON_SLOT_BYTES + SLOT_RESERVE_BYTES);
+    plan.add("JSON slots and reserves", parsers, parsers * slot);
+    if role.carries() {
+        plan.add("workers", workers, workers * Worker::bytes(c));
+        plan.add("worker buffers", workers, workers * Traffic::bytes(c));
+        plan.add("push taker", 1, size_of::<Updater>() as u64);
+    }
+    match role {
+        Role::Controller => {
+            let tls = u64::from(KUBE_TLS_SLOT_BYTES);
+            plan.add("TLS slots", 9, 9 * tls);
+            let routers = 2 * options.routers.len() as u64;
+            plan.add("router clients", routers, routers * size_of::<Client>() as u64);
+        }
+        Role::Standalone => {
+            plan.add("YAML slot", 1, u64::from(YAML_SLOT_BYTES));
+            plan.add("manifests", 1, Folder::bytes() + Reader::bytes());
+        }
+        Role::Router => {}
+    }
+    plan
 }
 
 fn settings(options: &Options) -> Settings {
@@ -87,6 +153,9 @@ fn token(options: &Options) -> String {
 }
 
 fn limits(options: &Options) -> i32 {
+    let plan = memory_plan(options, Role::Standalone);
+    let mut text = String::new();
+    plan::print(&plan, &mut text).expect("a string takes all");
     let mut out = std::io::stdout().lock();
     // A pipe that was closed (`| head`) is no error.
     let _ = writeln!(out, "{:<28} {:>12} {:>8} {:>12}  why", "limit", "value", "min", "max");
@@ -99,6 +168,7 @@ fn limits(options: &Options) -> i32 {
         let (min, max, why, unit) = (limit.min, limit.max, limit.why, limit.unit);
         let _ = writeln!(out, "{name:<28} {value:>12} {min:>8} {max:>12}  {why} ({unit})");
     }
+    let _ = writeln!(out, "\nmemory plan of `serval run`:\n{text}");
     0
 }
 

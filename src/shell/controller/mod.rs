@@ -34,7 +34,7 @@ use admin_pages::AdminPages;
 use core::sync::atomic::{AtomicBool, Ordering};
 use endpoint_sync::EndpointSync;
 use main_loop::MainLoop;
-use mio::{Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 use numbers::Numbers;
 use router_socket::RouterSocket;
 use status_writer::{Bell, StatusWriter};
@@ -114,6 +114,8 @@ pub fn spawn(options: &ControllerOptions, crew: &mut Crew) -> Result<Handle, Str
         bell: bell.clone(),
         stop: stop.clone(),
         controller: options.settings.controller,
+        wanted: boxed_zeroed(),
+        body: boxed_zeroed(),
         lease_namespace: Short::new(&options.lease_namespace).map_err(|_| "lease namespace")?,
         holder: short(&format!("serval-{:016x}", entropy::boot_id()))?,
     };
@@ -150,6 +152,7 @@ pub fn spawn(options: &ControllerOptions, crew: &mut Crew) -> Result<Handle, Str
         sockets: sockets.collect(),
         numbers,
         poll,
+        events: Events::with_capacity(256),
         stop: stop.clone(),
         document: boxed_zeroed(),
         prng: prng.child("push"),
