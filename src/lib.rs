@@ -17,6 +17,8 @@ extern crate std;
 
 pub mod limits;
 pub mod log_ring;
+#[cfg(not(loom))]
+pub mod plan;
 pub mod stdx;
 
 pub mod admin;

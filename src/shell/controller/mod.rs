@@ -156,6 +156,7 @@ pub fn spawn(options: &ControllerOptions, crew: &mut Crew) -> Result<Handle, Str
         secret: Short::new(&options.secret).map_err(|_| "the admin token is too long")?,
     };
     crew.spawn("controller", move |gate| {
+        parse_slot::prepare();
         gate.wait();
         main.run();
     });
