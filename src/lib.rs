@@ -21,6 +21,8 @@ extern crate self as serval;
 
 pub mod limits;
 pub mod log_ring;
+#[cfg(not(loom))]
+pub mod plan;
 pub mod stdx;
 
 pub mod admin;

@@ -6,16 +6,24 @@
 mod cli;
 
 use cli::{Command, EXIT_USAGE, Options};
+use serval::config::Source;
 use serval::controller::Controller;
 use serval::reconcile::Settings;
 use serval::shell::controller::{self as control, ControllerOptions};
 use serval::shell::memory::{self, Mode};
+use serval::shell::place::boxed_zeroed;
+use serval::shell::router::{self, Handle, RouterOptions};
 use serval::shell::signals::{self, Signals};
-use serval::shell::standalone;
+use serval::shell::standalone::folder::Folder;
+use serval::shell::standalone::main_loop::MainLoop;
+use serval::shell::standalone::manifests::Reader;
+use serval::shell::standalone::{self};
 use serval::shell::threads::{self, Crew, Running};
-use serval::shell::{clock, files, log::log};
+use serval::shell::{clock, files, log::log, parse_slot};
 use serval::stdx::{Duration, Short};
 use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[global_allocator]
 static ALLOCATOR: memory::Allocator = memory::Allocator;
@@ -48,7 +56,8 @@ fn main() {
         Command::Limits => limits(&options),
         Command::Check => check(&options),
         Command::Controller => controller(&options),
-        Command::Router | Command::Run => fail(EXIT_UNAVAILABLE, "not yet"),
+        Command::Router => router(&options),
+        Command::Run => run(&options),
     };
     threads::leave(code);
 }
@@ -126,6 +135,96 @@ fn controller(options: &Options) -> i32 {
     handle.stop();
     let deadline = clock::now().mono + Duration::from_secs(5);
     i32::from(!running.wait_finished(deadline))
+}
+
+fn router_options(options: &Options) -> RouterOptions {
+    RouterOptions {
+        capacities: options.capacities,
+        admin: options.admin,
+        token: token(options),
+        state_dir: options.state_dir.clone(),
+        // Endpoints on loopback are for tests and standalone; a cluster has none.
+        allow_loopback: options.command == Command::Run,
+    }
+}
+
+fn router(options: &Options) -> i32 {
+    let signals = Signals::install();
+    let mut crew = Crew::new();
+    let wanted = router_options(options);
+    let spawned = router::configuration(&options.capacities, &options.state_dir)
+        .and_then(|configuration| router::spawn(&wanted, configuration, true, &mut crew));
+    let handle = match spawned {
+        Ok((handle, _)) => handle,
+        Err(text) => fail(EXIT_UNAVAILABLE, &text),
+    };
+    let running = start(crew);
+    log!(Info, "main", "router admin=http://{}", options.admin);
+    wait_for_signal(&signals);
+    drain(options, &handle);
+    let deadline = clock::now().mono + Duration::from_secs(5);
+    i32::from(!running.wait_finished(deadline))
+}
+
+/// Both roles in one process: the folder's controller thread owns the configuration.
+fn run(options: &Options) -> i32 {
+    let signals = Signals::install();
+    let mut crew = Crew::new();
+    let wanted = router_options(options);
+    let spawned = router::configuration(&options.capacities, &options.state_dir)
+        .and_then(|configuration| router::spawn(&wanted, configuration, false, &mut crew));
+    let (handle, writer) = match spawned {
+        Ok((handle, Some(writer))) => (handle, writer),
+        Ok((_, None)) => unreachable!("the writer was not given away"),
+        Err(text) => fail(EXIT_UNAVAILABLE, &text),
+    };
+    let Some(folder) = Folder::new(&options.manifests) else {
+        fail(EXIT_USAGE, "--manifests: the path is too long")
+    };
+    let mut controller = boxed_zeroed::<Controller>();
+    controller.init(settings(options), &options.capacities);
+    controller.set_epoch(0);
+    controller.set_generation(handle.shown.served.get().identity.generation);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (reader, shown) = (Reader::new(), handle.shown.clone());
+    let mut main = MainLoop { controller, folder, reader, writer, shown, stop: stop.clone() };
+    first_manifests(&mut main, &handle);
+    crew.spawn("controller", move |gate| {
+        parse_slot::prepare_yaml();
+        gate.wait();
+        main.run();
+    });
+    let running = start(crew);
+    log!(Info, "main", "serving {} admin=http://{}", options.manifests, options.admin);
+    wait_for_signal(&signals);
+    stop.store(true, Ordering::Release);
+    drain(options, &handle);
+    let deadline = clock::now().mono + Duration::from_secs(5);
+    i32::from(!running.wait_finished(deadline))
+}
+
+/// Wrong at the very start: an exit code, unless the last good configuration can be served.
+fn first_manifests(main: &mut MainLoop, handle: &Handle) {
+    let has_saved = handle.shown.served.get().source != Source::None;
+    let taken = main.first(&mut |complaint| eprintln!("{complaint}"));
+    match taken {
+        Ok(true) => {}
+        Ok(false) if has_saved => eprintln!("serval: serving the last good configuration"),
+        Ok(false) => fail(EXIT_MANIFESTS, "the manifests are wrong: nothing to serve"),
+        Err(text) if has_saved => eprintln!("serval: {text}: serving the last good configuration"),
+        Err(text) => fail(EXIT_FILE, text.as_str()),
+    }
+}
+
+/// No new connections, what runs finishes, until the deadline.
+fn drain(options: &Options, handle: &Handle) {
+    log!(Info, "main", "draining for at most {} ms", options.drain_timeout_ms);
+    handle.drain();
+    let deadline = clock::now().mono + Duration::from_millis(options.drain_timeout_ms);
+    while !handle.is_drained() && clock::now().mono < deadline {
+        handle.shown.served.pause(20);
+    }
+    handle.stop();
 }
 
 /// Lets all threads go, sealed.

@@ -1,6 +1,7 @@
 //! The only place with threads, system calls, clock and heap: drivers of the machines.
 
 pub mod admin;
+pub mod budget;
 pub mod clock;
 pub mod controller;
 pub mod entropy;
@@ -12,6 +13,7 @@ pub mod memory;
 pub mod net;
 pub mod parse_slot;
 pub mod place;
+pub mod router;
 pub mod signals;
 pub mod standalone;
 pub mod threads;

@@ -5,6 +5,7 @@
 //! kubectl expands them before the API server sees them, and here they could only surprise.
 
 use super::parse_slot;
+use crate::limits::{MAX_YAML_DOCUMENT_BYTES, MAX_YAML_FLOW_MARKS};
 use crate::resource::document::{Document, DocumentError, Kind};
 use core::fmt;
 use core::mem::ManuallyDrop;
@@ -24,6 +25,10 @@ pub struct YamlError {
 pub enum YamlFault {
     /// Not YAML.
     Syntax,
+    /// A document larger than MAX_YAML_DOCUMENT_BYTES.
+    Size,
+    /// A collection in brackets of more than MAX_YAML_FLOW_MARKS punctuation marks.
+    Flow,
     /// Anchors, aliases, `<<` and tags are not taken.
     Alias,
     /// A key that is not a scalar.
@@ -36,6 +41,16 @@ impl fmt::Display for YamlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.what {
             YamlFault::Syntax => f.write_str("not YAML"),
+            YamlFault::Size => write!(
+                f,
+                "larger than {MAX_YAML_DOCUMENT_BYTES} bytes (MAX_YAML_DOCUMENT_BYTES): \
+                 divide it by lines of ---"
+            ),
+            YamlFault::Flow => write!(
+                f,
+                "a collection in brackets is too long (MAX_YAML_FLOW_MARKS {MAX_YAML_FLOW_MARKS}): \
+                 write it in lines, or as a .json file"
+            ),
             YamlFault::Alias => f.write_str("anchors, aliases and tags are not supported"),
             YamlFault::Key => f.write_str("a key must be a plain string"),
             YamlFault::Document(error) => error.fmt(f),
@@ -48,13 +63,15 @@ impl fmt::Display for YamlError {
 pub struct Documents<'t> {
     parser: ManuallyDrop<Parser<'t, StrInput<'t>>>,
     failed: bool,
+    /// Why the text is not even parsed.
+    refusal: Option<YamlError>,
 }
 
 impl<'t> Documents<'t> {
     /// Begins with the first document of `text`.
     pub fn new(text: &'t str) -> Self {
         let parser = parse_slot::run(|| ManuallyDrop::new(Parser::new_from_str(text)));
-        Documents { parser, failed: false }
+        Documents { parser, failed: false, refusal: refusal(text) }
     }
 
     /// Fills `document` with the next one; false when there is none left (or after an error).
@@ -68,6 +85,9 @@ impl<'t> Documents<'t> {
     }
 
     fn fill(&mut self, document: &mut Document) -> Result<bool, YamlError> {
+        if let Some(error) = self.refusal {
+            return Err(error);
+        }
         document.clear();
         // For each open collection: None in a sequence, Some(a key comes next) in a mapping.
         let mut open = heapless::Vec::<Option<bool>, 64>::new();
@@ -133,6 +153,58 @@ impl Drop for Documents<'_> {
         // SAFETY: dropped once, here, and not used afterwards; inside the scope it was made in.
         parse_slot::run(|| unsafe { ManuallyDrop::drop(&mut self.parser) });
     }
+}
+
+/// What of a text the parser could not hold in its slot.
+fn refusal(text: &str) -> Option<YamlError> {
+    if let Some(line) = long_flow(text) {
+        return Some(YamlError { line, what: YamlFault::Flow });
+    }
+    let (mut start, mut bytes) = (1, 0);
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+        (start, bytes) = if line.starts_with("---") { (number, 0) } else { (start, bytes) };
+        // The parser keeps every one of them.
+        if line.starts_with("%TAG") {
+            return Some(YamlError { line: number, what: YamlFault::Alias });
+        }
+        bytes += line.len();
+        if bytes > MAX_YAML_DOCUMENT_BYTES as usize {
+            return Some(YamlError { line: start, what: YamlFault::Size });
+        }
+    }
+    None
+}
+
+/// The line of the first collection in brackets that is too long.
+///
+/// The parser keeps all tokens (104 bytes each) of a collection that might turn out to be a key:
+/// what makes tokens is bounded before it begins. In brackets quotes and comments are skipped;
+/// outside, brackets after a space count wherever they stand, in a text at worst too many.
+fn long_flow(text: &str) -> Option<u32> {
+    let (mut line, mut start, mut depth, mut marks) = (1, 1, 0u32, 0);
+    let (mut before, mut quote) = (b' ', None);
+    for byte in text.bytes() {
+        let at_start = before.is_ascii_whitespace() || (depth > 0 && b",[]{}:?".contains(&before));
+        match (quote, byte) {
+            (Some(q), b) => quote = if b == q && before != b'\\' { None } else { quote },
+            (None, b'[' | b'{') if at_start => {
+                (start, marks) = if depth == 0 { (line, 0) } else { (start, marks) };
+                depth += 1;
+            }
+            (None, b']' | b'}') => depth = depth.saturating_sub(1),
+            (None, b'"' | b'\'') if depth > 0 && at_start => quote = Some(byte),
+            (None, b'#') if depth > 0 && before.is_ascii_whitespace() => quote = Some(b'\n'),
+            _ => {}
+        }
+        marks += u32::from(depth > 0 && quote.is_none() && b",[]{}:?".contains(&byte));
+        if marks > MAX_YAML_FLOW_MARKS {
+            return Some(start);
+        }
+        line += u32::from(byte == b'\n');
+        // A backslash that is itself escaped escapes nothing.
+        before = if before == b'\\' && byte == b'\\' { b' ' } else { byte };
+    }
+    None
 }
 
 fn push(
@@ -202,6 +274,39 @@ mod tests {
         ];
         let documents = read(text).unwrap();
         assert_eq!(documents[..2], expected);
+    }
+
+    #[test]
+    fn long_collections_in_brackets_are_refused() {
+        let max = MAX_YAML_FLOW_MARKS as usize;
+        let list = |items: usize| std::format!("a: 1\nb:\n  - [{}]\n", "x,".repeat(items));
+        let refused = Some(3);
+        assert_eq!((long_flow(&list(max - 2)), long_flow(&list(max))), (None, refused));
+        let error = YamlError { line: 3, what: YamlFault::Flow };
+        assert_eq!(read(&list(max)), Err(error));
+        // In lines, in texts, in quotes: no token each.
+        for fine in [
+            "a: {b: c, d: [e]}\n".repeat(max),
+            std::format!("a: '[a-z' # [\nb: \"x{}\"\n", ",:?".repeat(max)),
+            std::format!("a: [\"x\\\\\", '{}'] # it's\n", ",:?".repeat(max)),
+            std::format!("a[0]: 1\n{}", "b: c\n".repeat(max)),
+        ] {
+            assert_eq!(long_flow(&fine), None, "{fine:.40}");
+        }
+        let hidden = std::format!("- [\"]\", ']', # ]\n {}]\n", "x,".repeat(max));
+        assert_eq!(long_flow(&hidden), Some(1));
+    }
+
+    #[test]
+    fn documents_at_max_and_one_more() {
+        let max = MAX_YAML_DOCUMENT_BYTES as usize;
+        let document = |bytes: usize| std::format!("---\n{}", "#\n".repeat((bytes - 4) / 2));
+        assert_eq!(refusal(&(document(max) + &document(max))), None);
+        let line = max as u32 / 2;
+        let error = YamlError { line, what: YamlFault::Size };
+        assert_eq!(read(&(document(max) + &document(max + 2))), Err(error));
+        let error = YamlError { line: 2, what: YamlFault::Alias };
+        assert_eq!(read("%YAML 1.2\n%TAG !a! tag:x\n---\na: 1\n"), Err(error));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod ring;
 pub mod short;
 pub mod table;
 pub mod text;
+pub mod touch;
 
 pub use inline::Inline;
 pub use instant::{Duration, Instant, Now, Wall};
@@ -20,6 +21,7 @@ pub use prng::Prng;
 pub use short::Short;
 pub use table::{Full, Span, Table};
 pub use text::{Arena, Text};
+pub use touch::{touch, touch_first};
 
 use core::mem::MaybeUninit;
 

@@ -3,6 +3,7 @@
 //! The array's length `N` is the ceiling of limits.toml; the cap is the capacity set at start.
 
 use super::Zeroed;
+use super::touch::touch_first;
 
 /// There is no room; nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +53,14 @@ impl<T, const N: usize> Table<T, N> {
         Table { cap: N as u32, items: heapless::Vec::new() }
     }
 
-    /// Sets the soft cap of an empty table.
+    /// Sets the soft cap of an empty table; where it rises, the pages up to it become resident.
     pub fn set_cap(&mut self, cap: u32) {
         assert!(cap as usize <= N, "cap above the ceiling");
         assert!(self.items.is_empty());
+        if cap > self.cap {
+            // The vector is its length and its items: a little more than the items themselves.
+            touch_first(&mut self.items, cap as usize * size_of::<T>() + 64);
+        }
         self.cap = cap;
     }
 

@@ -2,6 +2,7 @@
 
 use super::Zeroed;
 use super::table::Full;
+use super::touch::touch_first;
 use core::fmt;
 
 /// A string of an [`Arena`]: only meaningful together with the arena it came from.
@@ -43,9 +44,12 @@ impl<const N: usize> Arena<N> {
         Arena { cap: N as u32, len: 0, bytes: [0; N] }
     }
 
-    /// Sets the soft cap of an empty arena.
+    /// Sets the soft cap of an empty arena; where it rises, the pages up to it become resident.
     pub fn set_cap(&mut self, cap: u32) {
         assert!(cap as usize <= N && self.len == 0);
+        if cap > self.cap {
+            touch_first(&mut self.bytes, cap as usize);
+        }
         self.cap = cap;
     }
 

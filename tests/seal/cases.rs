@@ -84,7 +84,7 @@ pub const ALL: &[Case] = &[
     case("second_sigterm_leaves", Exits(128 + 15), || {
         terminated(2);
     }),
-    case("measure", Lives(""), measure),
+    case("yaml_at_its_worst", Lives(""), yaml_at_its_worst),
     case("sighup_is_told_once", Lives(""), sighup),
 ];
 
@@ -413,69 +413,48 @@ fn sighup() {
     assert_eq!(unsafe { libc::poll(&raw mut poll, 1, 0) }, 0);
 }
 
-pub fn measure() {
+/// The worst texts that the reader takes, in a slot of the size it has.
+fn yaml_at_its_worst() {
+    use serval::limits::{MAX_YAML_DOCUMENT_BYTES, MAX_YAML_FLOW_MARKS, YAML_SLOT_BYTES};
+    let (marks, max) = (MAX_YAML_FLOW_MARKS as usize, MAX_YAML_DOCUMENT_BYTES as usize - 8);
     let mut document = place::boxed_zeroed::<serval::resource::document::Document>();
-    let pool_slot = slot(4 << 20);
-    for size in [64 << 10, 256 << 10usize] {
-        for (name, text) in [
-            ("[", "[".repeat(size)),
-            ("- ", "- ".repeat(size / 2)),
-            ("? ", "? ".repeat(size / 2)),
-            ("{a: ", "{a: ".repeat(size / 4)),
-            ("scalar", "a".repeat(size)),
-            ("'", "'".to_string() + &"a".repeat(size - 2) + "'"),
-            ("\"esc", "\"".to_string() + &"\\n".repeat(size / 2 - 2) + "\""),
-            ("block", "a: |\n".to_string() + &" x\n".repeat(size / 3)),
-            ("blank", "a: >\n".to_string() + &" x\n\n".repeat(size / 4)),
-            ("keys", (0..size / 9).map(|n| format!("k{n:05}: \n")).collect()),
-            ("[a,", format!("[{}]", "a,".repeat(2048))),
-            ("[a:", format!("[{}]", "a: b,".repeat(1024))),
-            ("[?", format!("[{}]", "? ".repeat(2048))),
-            ("[: ", format!("[{}]", ": ".repeat(2048))),
-            ("[[", format!("[{}]", "[".repeat(2048))),
-            ("[]", format!("[{}]", "[],".repeat(700))),
-            ("[a,nl", format!("[{}]", "a,\n ".repeat(size / 4))),
-            ("[a,nl", format!("[{}]", "\"a\",\n ".repeat(size / 6))),
-            ("{a,nl", format!("{{{}}}", "a: b,\n ".repeat(size / 8))),
-            (
-                "[a,x",
-                format!(
-                    "[{}]",
-                    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa,".repeat(size / 48)
-                ),
-            ),
-            ("&a ", "&a ".repeat(size / 3)),
-            ("&", "&a".to_string() + &"a".repeat(size)),
-            ("!", "!".to_string() + &"a".repeat(size)),
-            ("!<", "!<".to_string() + &"a".repeat(size)),
-            ("%TAG", (0..size / 20).map(|n| format!("%TAG !{n:06}! tag:x\n")).collect()),
-            ("nl", "\n".repeat(size)),
-            ("comment", "#".repeat(size)),
-            ("nested", (0..300).map(|n| " ".repeat(n) + "a:\n").collect()),
-            ("anchors", (0..size / 12).map(|n| format!("- &a{n:06} b\n")).collect()),
-            ("folded", "a: ".to_string() + &"x\n ".repeat(size / 3)),
-            ("dq", "a: \"".to_string() + &"x\n ".repeat(size / 3)),
-        ] {
-            let text: String = text;
-            // SAFETY: nothing refers to it.
-            unsafe { pool_slot.reset() };
-            let (end, _) = scope::run(pool_slot, || {
-                let mut documents = yaml::Documents::new(&text);
-                let mut n = 0;
-                let end = loop {
-                    match documents.next_into(&mut document) {
-                        Ok(true) => n += 1,
-                        other => break other,
-                    }
-                };
-                (n, end)
-            });
-            println!(
-                "yaml {name} {} -> now {} peak {} {end:?}",
-                text.len(),
-                pool_slot.usage().blocks,
-                pool_slot.usage().peak_bytes
-            );
-        }
+    let slot = slot(YAML_SLOT_BYTES as usize);
+    let texts = [
+        format!("[{}]", "a,".repeat(marks - 2)),
+        format!("[{}]", "a: b,\n ".repeat(marks / 2 - 2)),
+        format!("- [{}", ": ".repeat(marks - 2)),
+        format!("[{}", "[],".repeat(marks / 3 - 2)),
+        "[".repeat(marks),
+        "{a: ".repeat(marks / 2),
+        "- ".repeat(max / 2),
+        "? ".repeat(max / 2),
+        "a".repeat(max),
+        format!("'{}", "a".repeat(max)),
+        format!("\"{}\"", "\\u00e4".repeat(max / 6)),
+        format!("a: |\n{}", " x\n".repeat(max / 3)),
+        format!("a: >\n{}", " x\n\n".repeat(max / 4)),
+        format!("&{}", "a".repeat(max)),
+        format!("!<{}", "a".repeat(max)),
+        (0..max / 20).map(|n| format!("%TAG !{n:06}! tag:x\n")).collect(),
+        (0..max / 12).map(|n| format!("- &a{n:06} b\n")).collect(),
+        (0..300).map(|n| " ".repeat(n) + "a:\n").collect(),
+        "\n".repeat(max),
+        "#".repeat(max),
+    ];
+    seal(Mode::Abort);
+    for (number, text) in texts.iter().enumerate() {
+        let (parsed, left) = scope::run(slot, || {
+            let mut documents = yaml::Documents::new(text);
+            (0..).find_map(|n| match documents.next_into(&mut document) {
+                Ok(true) => None,
+                other => Some((n, other)),
+            })
+        });
+        let refused =
+            matches!(parsed, Some((_, Err(error))) if error.what == yaml::YamlFault::Flow);
+        assert!(!refused, "{number} was not parsed");
+        assert!(slot.is_empty() && !left.must_close(), "{number}: {parsed:?}");
+        let peak = slot.usage().peak_bytes;
+        eprintln!("text {number}: {} bytes, peak so far {peak}, {parsed:?}", text.len());
     }
 }

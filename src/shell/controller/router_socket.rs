@@ -65,9 +65,7 @@ impl RouterSocket {
         now: Now,
         prng: &mut Prng,
     ) -> Option<Answer> {
-        if self.stream.is_none() {
-            return None;
-        }
+        self.stream.as_ref()?;
         let answer = self.exchange(published, secret, now);
         match answer {
             Ok(None) if self.client.is_late(now) => {}

@@ -9,7 +9,9 @@
 //! docs/MEMORY.md says what we claim and how each claim is tested.
 
 mod allocator;
+pub mod cgroup;
 pub mod heap;
+pub mod image;
 pub mod pool;
 pub mod region;
 pub mod report;

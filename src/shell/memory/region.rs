@@ -3,7 +3,8 @@
 //! In: a size. Out: a [`Region`], or a large value built in place ([`place`]). Each region is a
 //! mapping of its own and asks for no huge pages, so that what is resident is what was touched.
 
-use crate::stdx::Zeroed;
+use crate::stdx::{Zeroed, touch};
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -69,24 +70,9 @@ impl Region {
     /// Makes the first `bytes` resident.
     pub fn touch(&mut self, bytes: usize) {
         assert!(bytes <= self.bytes);
-        // SAFETY: inside the region, which is ours alone.
-        unsafe { touch(self.start, bytes) };
-    }
-}
-
-/// Makes the pages of `bytes` from `start` resident, without changing what they hold.
-///
-/// # Safety
-/// The bytes are readable and writable memory that no other thread writes at the same time.
-pub unsafe fn touch(start: NonNull<u8>, bytes: usize) {
-    let page = page_bytes();
-    // The start may lie inside a page: each step lands in the next one, the last byte in the last.
-    for offset in (0..bytes).step_by(page).chain(bytes.checked_sub(1)) {
-        // SAFETY: inside the range the caller vouches for.
-        unsafe {
-            let byte = start.add(offset).as_ptr();
-            byte.write_volatile(byte.read_volatile());
-        }
+        let pages = NonNull::slice_from_raw_parts(self.start.cast::<MaybeUninit<u8>>(), bytes);
+        // SAFETY: inside the region, which is ours alone as long as nothing was placed in it.
+        touch(unsafe { &mut *pages.as_ptr() });
     }
 }
 

@@ -26,17 +26,22 @@ pub(super) fn current() -> Option<&'static Slot> {
 }
 
 /// Sends the calling thread's allocations into a slot until the guard goes. Scopes nest; another
-/// thread inside the same slot is a bug and aborts.
+/// thread inside the same slot is a bug and aborts. No slot (tests, before start is over): nothing
+/// changes.
 #[must_use = "the scope ends when the guard is dropped"]
-pub fn enter(slot: &'static Slot) -> Guard {
-    let entered = slot.go_inside();
-    slot.take_returned();
-    let outer = CURRENT.with(|current| current.replace(slot));
+pub fn enter(slot: impl Into<Option<&'static Slot>>) -> Guard {
+    let slot = slot.into();
+    let entered = slot.is_some_and(Slot::go_inside);
+    let outer = CURRENT.with(Cell::get);
+    if let Some(slot) = slot {
+        slot.take_returned();
+        CURRENT.with(|current| current.set(slot));
+    }
     Guard { slot, outer, entered, reserve_before: pool::reserve_bytes(), not_send: PhantomData }
 }
 
 /// Runs `f` inside a slot.
-pub fn run<T>(slot: &'static Slot, f: impl FnOnce() -> T) -> (T, Left) {
+pub fn run<T>(slot: impl Into<Option<&'static Slot>>, f: impl FnOnce() -> T) -> (T, Left) {
     let guard = enter(slot);
     let result = f();
     (result, guard.leave())
@@ -45,7 +50,7 @@ pub fn run<T>(slot: &'static Slot, f: impl FnOnce() -> T) -> (T, Left) {
 /// An entered scope. Guards are dropped in the reverse order of entering.
 #[derive(Debug)]
 pub struct Guard {
-    slot: &'static Slot,
+    slot: Option<&'static Slot>,
     outer: *const Slot,
     entered: bool,
     reserve_before: u32,
@@ -72,16 +77,17 @@ impl Guard {
     /// Ends the scope and says what it left.
     pub fn leave(self) -> Left {
         let reserve_bytes = pool::reserve_bytes().saturating_sub(self.reserve_before);
-        Left { reserve_bytes, over_cap: self.slot.is_over_cap() }
+        Left { reserve_bytes, over_cap: self.slot.is_some_and(Slot::is_over_cap) }
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        let Some(slot) = self.slot else { return };
         let current = CURRENT.with(|current| current.replace(self.outer));
-        assert!(ptr::eq(current, self.slot), "scopes end in the reverse order");
+        assert!(ptr::eq(current, slot), "scopes end in the reverse order");
         if self.entered {
-            self.slot.go_outside();
+            slot.go_outside();
         }
     }
 }
