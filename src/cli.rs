@@ -209,7 +209,9 @@ fn check(options: &Options) -> Result<(), String> {
             return Err("--router ADDRESS:PORT is needed at least once".into());
         }
         if options.pool.is_empty() {
-            return Err("--gateway-addresses is needed (the modes `node` and `service` follow)".into());
+            return Err(
+                "--gateway-addresses is needed (the modes `node` and `service` follow)".into()
+            );
         }
     }
     for router in &options.routers {

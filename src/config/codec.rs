@@ -47,15 +47,34 @@ pub struct Encoder {
     /// Upstreams of the pool at `index` already written.
     upstreams: u32,
     records: u32,
+    /// For the header and trailer; without it the Snapshot's own.
+    identity: Identity,
+    has_identity: bool,
 }
 
 crate::zeroed_enum!(Stage { Header });
-crate::zeroed_struct!(Encoder { stage: Stage, index: u32, upstreams: u32, records: u32 });
+crate::zeroed_struct!(Encoder {
+    stage: Stage,
+    index: u32,
+    upstreams: u32,
+    records: u32,
+    identity: Identity,
+    has_identity: bool,
+});
 
 impl Encoder {
     /// Begins with the header.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Begins with the header of another identity: one that was adopted for equal content.
+    pub fn with_identity(identity: Identity) -> Self {
+        Encoder { identity, has_identity: true, ..Self::default() }
+    }
+
+    fn identity(&self, s: &Snapshot) -> Identity {
+        if self.has_identity { self.identity } else { s.identity }
     }
 
     /// Writes the next line (with its newline) into `out`, which must be able to hold
@@ -105,8 +124,9 @@ impl Encoder {
         let index = self.index;
         match self.stage {
             Stage::Header => {
-                json.key("snapshot").number(VERSION).key("epoch").number(s.identity.epoch);
-                json.key("generation").number(s.identity.generation);
+                let identity = self.identity(s);
+                json.key("snapshot").number(VERSION).key("epoch").number(identity.epoch);
+                json.key("generation").number(identity.generation);
                 json.member("source", s.source.name());
                 self.begin(Stage::Bind);
             }
@@ -125,7 +145,7 @@ impl Encoder {
             }
             Stage::End => {
                 json.key("end").begin_object().key("records").number(self.records);
-                let checksum = s.identity.checksum;
+                let checksum = self.identity(s).checksum;
                 json.key("checksum").format(format_args!("{checksum}")).end_object();
                 self.begin(Stage::Done);
             }

@@ -21,6 +21,10 @@ const PRUNED: [(&str, &str); 6] = [
     ("", "zone"),
 ];
 
+/// The one annotation that is read: it ends the initial state of a watch (KEP-3157). All others may
+/// be 256 KiB of text that nobody here asks for.
+const KEPT_ANNOTATION: &str = "k8s.io/initial-events-end";
+
 /// What a value is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the JSON types of RFC 8259")]
@@ -150,7 +154,8 @@ impl Document {
         }
         let &(object, _) = self.open.as_slice().last().expect("a key is inside an object");
         let within = self.text.get(self.entries[object].name);
-        self.prune_next = PRUNED.iter().any(|&(o, n)| n == name && (o.is_empty() || o == within));
+        self.prune_next = PRUNED.iter().any(|&(o, n)| n == name && (o.is_empty() || o == within))
+            || (within == "annotations" && name != KEPT_ANNOTATION);
         if self.prune_next {
             return Ok(());
         }
@@ -159,6 +164,18 @@ impl Document {
         }
         self.name = self.text.push(name).map_err(|Full| DocumentError::TooMuchText)?;
         Ok(())
+    }
+
+    /// Whether the next value is pruned: a parser that can skip it unread does so, and says
+    /// [`Document::skipped`].
+    pub fn prunes_next(&self) -> bool {
+        self.pruning > 0 || self.prune_next
+    }
+
+    /// The next value was skipped.
+    pub fn skipped(&mut self) {
+        assert!(self.prunes_next());
+        self.prune_next = false;
     }
 
     /// A string value.
@@ -422,6 +439,13 @@ mod tests {
             d.end();
             d.key("name")?;
             d.string("x")?;
+            d.key("annotations")?;
+            d.begin(Kind::Object)?;
+            d.key("big")?;
+            d.string("gone")?;
+            d.key(KEPT_ANNOTATION)?;
+            d.string("true")?;
+            d.end();
             d.end();
             d.key("rules")?;
             d.begin(Kind::Array)?;
@@ -443,10 +467,13 @@ mod tests {
         let port = rule.get("port").unwrap();
         assert_eq!((port.int(), port.line()), (Some(80), 7));
         assert_eq!(port.path().to_string(), "rules[1].port");
-        let mut buffer = [0; 100];
+        let mut buffer = [0; 200];
         let mut json = JsonWriter::new(&mut buffer);
         root.write_json(&mut json);
-        assert_eq!(json.finish(), Ok(r#"{"metadata":{"name":"x"},"rules":[{},{"port":80}]}"#));
+        let kept = r#""annotations":{"k8s.io/initial-events-end":"true"}"#;
+        let expected =
+            std::format!(r#"{{"metadata":{{"name":"x",{kept}}},"rules":[{{}},{{"port":80}}]}}"#);
+        assert_eq!(json.finish(), Ok(&*expected));
     }
 
     #[test]

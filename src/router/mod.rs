@@ -1,8 +1,41 @@
 //! The data plane: from an accepted connection to a proxied request, as machines without IO.
 //!
 //! In: events of a driver (bytes, accepted connections, ends) and the current configuration slot.
-//! Out: calls of the driver's `io::Io` (send, connect, close, pause, resume).
+//! Out: calls of the driver's [`io::Io`] (send, connect, close, pause, resume).
+//!
+//! ```text
+//! driver -> worker -> client   (head judged: route_table, balance) -> exchange
+//!                  -> upstream (endpoints: pooled or opened)       -> response
+//!                  -> finish   (pooled, answered, cut, timed out)
+//! ```
+//!
+//! Architecture invariant: nothing here outlives a turn but by value: no reference into a
+//! configuration slot is kept, so that slots can be swapped under running requests.
 
+pub mod balance;
+pub mod binds;
+mod client;
+pub mod connection;
+pub mod counters;
+pub mod endpoints;
+pub mod exchange;
+mod finish;
+mod framing;
 mod host_index;
+pub mod io;
 pub mod route_table;
+pub mod timers;
 pub mod update;
+mod upstream;
+pub mod worker;
+
+#[cfg(test)]
+mod life_tests;
+#[cfg(test)]
+mod script;
+#[cfg(test)]
+mod worker_tests;
+
+pub use counters::Counters;
+pub use io::{BindId, Buf, Chunk, Close, ConnId, End, Errno, Io, Sent};
+pub use worker::{Options, Turn, Worker};

@@ -3,10 +3,11 @@
 //! serde_json borrows what it can; an escaped string needs its scratch buffer, which is the heap
 //! use that a decoder's slot covers (shared/tls-memory: at most 3 x the document).
 
+use super::parse_slot;
 use crate::resource::document::{Document, DocumentError, Kind};
 use core::cell::Cell;
 use core::fmt;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// Why a text was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,10 @@ impl fmt::Display for JsonError {
 
 /// Parses one JSON value; `document` holds it, or is to be cleared.
 pub fn parse(text: &[u8], document: &mut Document) -> Result<(), JsonError> {
+    parse_slot::run(|| parse_inside(text, document))
+}
+
+fn parse_inside(text: &[u8], document: &mut Document) -> Result<(), JsonError> {
     document.clear();
     let cause = Cell::new(None);
     let mut deserializer = serde_json::Deserializer::from_slice(text);
@@ -119,7 +124,13 @@ impl<'de> Visitor<'de> for Build<'_> {
         self.told(result)?;
         let Build { document, cause } = self;
         while members.next_key_seed(Key { document, cause })?.is_some() {
-            members.next_value_seed(Build { document, cause })?;
+            if document.prunes_next() {
+                // Unread, and without scratch: an annotation may be 256 KiB of escapes.
+                members.next_value::<IgnoredAny>()?;
+                document.skipped();
+            } else {
+                members.next_value_seed(Build { document, cause })?;
+            }
         }
         document.end();
         Ok(())

@@ -62,6 +62,13 @@ impl Signals {
         self.fd
     }
 
+    /// Sleeps until something comes.
+    pub fn wait(&self) {
+        let mut poll = libc::pollfd { fd: self.fd, events: libc::POLLIN, revents: 0 };
+        // SAFETY: one pollfd; an interrupted call returns, and the caller looks again.
+        unsafe { libc::poll(&raw mut poll, 1, -1) };
+    }
+
     /// Empties the descriptor and says what came.
     pub fn take(&self) -> Taken {
         let mut count = [0u8; 8];

@@ -4,9 +4,11 @@
 //! true), several documents a file. Anchors, aliases and custom tags are refused with their line:
 //! kubectl expands them before the API server sees them, and here they could only surprise.
 
+use super::parse_slot;
 use crate::limits::{MAX_YAML_DOCUMENT_BYTES, MAX_YAML_FLOW_MARKS};
 use crate::resource::document::{Document, DocumentError, Kind};
 use core::fmt;
+use core::mem::ManuallyDrop;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, StrInput};
 
 /// Why a document was not taken, and where.
@@ -59,7 +61,7 @@ impl fmt::Display for YamlError {
 /// Reads the documents of one file, one after the other.
 #[expect(missing_debug_implementations, reason = "the parser has none")]
 pub struct Documents<'t> {
-    parser: Parser<'t, StrInput<'t>>,
+    parser: ManuallyDrop<Parser<'t, StrInput<'t>>>,
     failed: bool,
     /// Why the text is not even parsed.
     refusal: Option<YamlError>,
@@ -68,7 +70,7 @@ pub struct Documents<'t> {
 impl<'t> Documents<'t> {
     /// Begins with the first document of `text`.
     pub fn new(text: &'t str) -> Self {
-        let parser = Parser::new_from_str(text);
+        let parser = parse_slot::run(|| ManuallyDrop::new(Parser::new_from_str(text)));
         Documents { parser, failed: false, refusal: refusal(text) }
     }
 
@@ -77,7 +79,7 @@ impl<'t> Documents<'t> {
         if self.failed {
             return Ok(false);
         }
-        let result = self.fill(document);
+        let result = parse_slot::run(|| self.fill(document));
         self.failed = result.is_err();
         result
     }
@@ -143,6 +145,13 @@ impl<'t> Documents<'t> {
                 *key_comes = !*key_comes;
             }
         }
+    }
+}
+
+impl Drop for Documents<'_> {
+    fn drop(&mut self) {
+        // SAFETY: dropped once, here, and not used afterwards; inside the scope it was made in.
+        parse_slot::run(|| unsafe { ManuallyDrop::drop(&mut self.parser) });
     }
 }
 

@@ -6,6 +6,7 @@ pub struct Prng {
     state: [u64; 4],
 }
 
+// Zero bytes are a generator that gives only zeros: a place to be overwritten.
 crate::zeroed_struct!(Prng { state: [u64; 4] });
 
 impl Prng {

@@ -20,7 +20,7 @@ pub use field::Field;
 pub use request::{Refusal, RequestHead};
 pub use response::{ResponseError, ResponseHead};
 
-use crate::limits::MAX_HEADER_FIELDS;
+use crate::limits::{MAX_HEAD_BYTES, MAX_HEADER_FIELDS};
 use core::mem::MaybeUninit;
 
 /// Room for the fields of one head, on the parser's stack.
@@ -31,11 +31,16 @@ pub const fn field_space<'b>() -> FieldSpace<'b> {
     [const { MaybeUninit::uninit() }; MAX_HEADER_FIELDS as usize]
 }
 
-/// Whether the bytes may hold a whole head: an empty line, looked for from `scanned` on, where the
-/// last look ended. Without this a peer that drips bytes would make us parse n times n.
-pub fn head_may_be_whole(bytes: &[u8], scanned: usize) -> bool {
-    let from = scanned.saturating_sub(3).min(bytes.len());
-    bytes[from..].windows(4).any(|w| w == b"\r\n\r\n")
+/// Whether a head is worth parsing again: its end has come, or it has become too long. `scanned`
+/// bytes were there at the last look (0: there was none). Without this a peer that drips bytes
+/// would make us parse n times n.
+pub fn is_worth_parsing(bytes: &[u8], scanned: usize) -> bool {
+    let target_end = request::TARGET_END;
+    let outgrew = |limit: usize| scanned <= limit && bytes.len() > limit;
+    scanned == 0
+        || outgrew(target_end)
+        || outgrew(MAX_HEAD_BYTES as usize)
+        || bytes[scanned.saturating_sub(3).min(bytes.len())..].windows(4).any(|w| w == b"\r\n\r\n")
 }
 
 #[cfg(test)]

@@ -208,13 +208,14 @@ fn heads_in_pieces() {
     let text = "POST /x HTTP/1.1\r\nHost: h\r\nA:  b \r\nContent-Length: 3\r\n\r\n";
     for cut in 0..text.len() {
         assert_eq!(request(&text.as_bytes()[..cut]), Ok(None), "{cut}");
-        assert!(!head_may_be_whole(&text.as_bytes()[..cut], 0));
+        assert!(cut < 2 || !is_worth_parsing(&text.as_bytes()[..cut], cut - 1));
     }
     for scanned in 0..text.len() {
-        assert!(head_may_be_whole(text.as_bytes(), scanned));
+        assert!(is_worth_parsing(text.as_bytes(), scanned));
     }
     let long = "GET /".to_string() + &"a".repeat(MAX_URI_BYTES as usize + 64);
     refused(&long, Refusal::UriTooLong);
+    assert!(is_worth_parsing(long.as_bytes(), request::TARGET_END));
     let long = "GET / HTTP/1.1\r\nA: ".to_string() + &"a".repeat(MAX_HEAD_BYTES as usize);
     refused(&long, Refusal::HeadTooLarge);
 }

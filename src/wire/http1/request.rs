@@ -174,11 +174,13 @@ fn syntax(error: httparse::Error) -> Refusal {
     }
 }
 
+/// A request line that has not ended here is too long: the target and, around it, room for a
+/// method, a version and empty lines.
+pub const TARGET_END: usize = MAX_URI_BYTES as usize + 64;
+
 /// A head that is not whole yet and already too long, if it is.
 fn overlong(bytes: &[u8]) -> Option<Refusal> {
-    let most = MAX_URI_BYTES as usize;
-    // Room for a method and a version around the target.
-    if bytes.len() > most + 64 && !bytes[..most + 64].contains(&b'\n') {
+    if bytes.len() > TARGET_END && !bytes[..TARGET_END].contains(&b'\n') {
         return Some(Refusal::UriTooLong);
     }
     if bytes.len() > MAX_HEAD_BYTES as usize { Some(Refusal::HeadTooLarge) } else { None }

@@ -1,0 +1,475 @@
+//! The client's side of a worker: request heads are judged and become exchanges, bodies flow on.
+//!
+//! In: a client connection's bytes and its end. Out: an exchange with its decision by value and its
+//! first bytes ready to be sent, or an answer of the router's own.
+
+use super::balance;
+use super::connection::{NONE, State};
+use super::exchange::{Candidates, Coding, Exchange, Phase};
+use super::framing::assemble;
+use super::io::{Buf, IO_BUFFER_TAILROOM_BYTES};
+use super::io::{Chunk, Close, End, IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, Io};
+use super::worker::{Turn, Worker};
+use crate::limits::{MAX_HEAD_BYTES, MAX_REQUESTS_PER_INPUT, REQUEST_TIMEOUT_MS};
+use crate::wire::http1::render::{self, Forwarded};
+use crate::wire::http1::{Decoder, Framing, RequestHead, field_space, is_worth_parsing};
+use core::ops::Range;
+
+/// What becomes of a request head.
+enum Verdict {
+    /// Bytes are missing.
+    Partial,
+    /// The router answers itself.
+    Answer(Answer),
+    /// It goes to an upstream.
+    Forward(Forward),
+}
+
+/// An answer of the router's own to a request whose head had `len` bytes.
+struct Answer {
+    status: u16,
+    close: bool,
+    is_head: bool,
+    len: u32,
+}
+
+/// A routed request, by value. Its head was rendered into `Worker::head`.
+struct Forward {
+    len: u32,
+    rendered: usize,
+    framing: Framing,
+    close: bool,
+    is_head: bool,
+    is_11: bool,
+    is_idempotent: bool,
+    request_ms: u32,
+    backend_ms: u32,
+    candidates: Candidates,
+}
+
+impl Worker {
+    /// Works on a client's input until it is used up or has to wait for something.
+    pub(super) fn client_input<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        client: u32,
+        chunk: Chunk,
+    ) {
+        let mut input = Some(chunk);
+        let mut heads = 0;
+        while let Some(chunk) = input.take() {
+            let conn = &mut self.conns[client];
+            input = match conn.state {
+                State::Idle if conn.is_queued => {
+                    conn.hold(chunk);
+                    None
+                }
+                State::Idle | State::Head if heads == MAX_REQUESTS_PER_INPUT => {
+                    // Others get their turn; this one goes on at the next tick.
+                    conn.is_stalled = true;
+                    conn.hold(chunk);
+                    None
+                }
+                State::Idle | State::Head => {
+                    heads += 1;
+                    self.request_head(turn, client, chunk)
+                }
+                State::Busy => {
+                    self.request_body(turn, client, chunk);
+                    None
+                }
+                _ => {
+                    turn.io.put(chunk.buf);
+                    None
+                }
+            };
+        }
+        self.steer_client(turn.io, client);
+        self.rearm(client);
+    }
+
+    /// Pauses or resumes reading as the state asks.
+    fn steer_client<I: Io>(&mut self, io: &mut I, client: u32) {
+        let wants = self.wants_input(client) && self.conns[client].held.is_none();
+        self.steer(io, client, wants);
+    }
+
+    /// Pauses or resumes reading, when it is not so already.
+    pub(super) fn steer<I: Io>(&mut self, io: &mut I, index: u32, wants: bool) {
+        let id = self.conns.id(index);
+        let conn = &mut self.conns[index];
+        if matches!(conn.state, State::Free | State::Closing) || conn.is_paused != wants {
+            return;
+        }
+        conn.is_paused = !wants;
+        if wants { io.resume(id) } else { io.pause(id) }
+    }
+
+    /// Whether input of a client can be worked on now.
+    fn wants_input(&self, client: u32) -> bool {
+        let conn = &self.conns[client];
+        match conn.state {
+            State::Idle => !conn.is_queued && !conn.is_stalled,
+            State::Head | State::Linger => true,
+            State::Busy => {
+                let exchange = &self.exchanges[conn.exchange];
+                !exchange.request.is_done()
+                    && (exchange.is_upstream_deaf || self.takes_body(exchange))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the upstream takes more of the request's body.
+    pub(super) fn takes_body(&self, exchange: &Exchange) -> bool {
+        exchange.phase != Phase::Connecting
+            && exchange.upstream != NONE
+            && !self.conns[exchange.upstream].is_queued
+    }
+
+    /// Goes on with a client after something it may have waited for.
+    pub(super) fn settle<I: Io>(&mut self, turn: &mut Turn<'_, I>, client: u32) {
+        if client == NONE || !self.conns[client].is_client() {
+            return;
+        }
+        if self.wants_input(client)
+            && let Some(chunk) = self.conns[client].take_held()
+        {
+            self.client_input(turn, client, chunk);
+        } else {
+            self.steer_client(turn.io, client);
+            self.rearm(client);
+        }
+    }
+
+    /// [`Worker::settle`] for the client of an upstream.
+    pub(super) fn settle_client_of<I: Io>(&mut self, turn: &mut Turn<'_, I>, upstream: u32) {
+        let client = self.client_of(upstream);
+        self.settle(turn, client);
+    }
+
+    /// Works on the bytes of a request head; what follows the request, if anything does.
+    fn request_head<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        client: u32,
+        chunk: Chunk,
+    ) -> Option<Chunk> {
+        let conn = &mut self.conns[client];
+        if conn.state == State::Idle {
+            (conn.state, conn.since, conn.scanned) = (State::Head, self.tick, 0);
+        }
+        match self.judge(turn, client, &chunk) {
+            Verdict::Partial => {
+                self.wait_for_head(turn.io, client, chunk);
+                None
+            }
+            Verdict::Answer(answer) => self.answer_head(turn.io, client, chunk, &answer),
+            Verdict::Forward(forward) => self.forward_head(turn, client, chunk, &forward),
+        }
+    }
+
+    /// Parses and routes. The head, when it is to be forwarded, is then in `self.head`.
+    fn judge<I: Io>(&mut self, turn: &Turn<'_, I>, client: u32, chunk: &Chunk) -> Verdict {
+        let bytes = &turn.io.bytes(&chunk.buf)[chunk.range()];
+        let scanned = usize::from(self.conns[client].scanned);
+        if !is_worth_parsing(bytes, scanned) {
+            return Verdict::Partial;
+        }
+        let mut space = field_space();
+        let head = match RequestHead::parse(bytes, &mut space, &mut self.path) {
+            Ok(Some(head)) => head,
+            Ok(None) => return Verdict::Partial,
+            Err(refusal) => {
+                self.counters.requests += 1;
+                let status = refusal.status();
+                return Verdict::Answer(Answer { status, close: true, is_head: false, len: 0 });
+            }
+        };
+        self.counters.requests += 1;
+        let is_head = head.method == "HEAD";
+        let conn = &self.conns[client];
+        let bind = self.binds.index(conn.bind);
+        let keep = head.framing == Framing::None && !head.close && !self.is_draining;
+        let close = !keep || bind.is_none();
+        let answer =
+            |status| Verdict::Answer(Answer { status, close, is_head, len: head.len as u32 });
+        let (snapshot, table) = (&turn.slot.snapshot, turn.slot.table());
+        let Some(Ok(found)) = bind.map(|bind| table.find(snapshot, bind, &head)) else {
+            return answer(404);
+        };
+        if matches!(head.framing, Framing::Length(n) if n > self.max_body_bytes) {
+            return answer(413);
+        }
+        let route = &snapshot.routes[found.route];
+        let picked = balance::pick(snapshot, route, &self.endpoints, &mut self.prng, self.tick);
+        let candidates = match picked {
+            Ok(candidates) => candidates,
+            Err(status) => return answer(status),
+        };
+        let port = snapshot.listeners[found.listener].port;
+        let forwarded = Forwarded { client: self.conns.peer(client), proto: b"http", port };
+        let Some(rendered) = render::request(&head, &forwarded, &mut self.head) else {
+            return answer(431);
+        };
+        Verdict::Forward(Forward {
+            len: head.len as u32,
+            rendered,
+            framing: head.framing,
+            close: head.close,
+            is_head,
+            is_11: head.is_11,
+            is_idempotent: head.is_idempotent(),
+            request_ms: route.request_timeout_ms,
+            backend_ms: backend_ms(route.request_timeout_ms, route.backend_timeout_ms),
+            candidates,
+        })
+    }
+
+    /// Lets the driver read the rest of a head behind what is there.
+    fn wait_for_head<I: Io>(&mut self, io: &mut I, client: u32, mut chunk: Chunk) {
+        make_room(io, &mut chunk);
+        let id = self.conns.id(client);
+        let conn = &mut self.conns[client];
+        assert!(conn.state == State::Head);
+        conn.scanned = chunk.len as u16;
+        io.read_more(id, chunk);
+    }
+
+    /// Answers a request; what follows it is given back when the connection goes on.
+    fn answer_head<I: Io>(
+        &mut self,
+        io: &mut I,
+        client: u32,
+        mut chunk: Chunk,
+        answer: &Answer,
+    ) -> Option<Chunk> {
+        let rest = chunk.len - answer.len;
+        if answer.close || rest == 0 {
+            self.answer(io, client, answer.status, answer.close, answer.is_head, Some(chunk.buf));
+            return None;
+        }
+        (chunk.start, chunk.len) = (chunk.start + answer.len, rest);
+        self.answer(io, client, answer.status, false, answer.is_head, None);
+        Some(chunk)
+    }
+
+    /// Makes a routed request an exchange and sends it on; what follows the request.
+    fn forward_head<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        client: u32,
+        mut chunk: Chunk,
+        forward: &Forward,
+    ) -> Option<Chunk> {
+        let body = (chunk.start + forward.len) as usize..chunk.range().end;
+        let mut request = Decoder::new(forward.framing);
+        let piece = &mut turn.io.bytes_mut(&mut chunk.buf)[body.clone()];
+        let Ok(decoded) = request.decode(piece) else {
+            self.answer(turn.io, client, 400, true, forward.is_head, Some(chunk.buf));
+            return None;
+        };
+        let exchange = Exchange::new(client, request, &forward.candidates);
+        let Some(index) = self.exchanges.insert(exchange) else {
+            self.counters.exhausted += 1;
+            self.answer(turn.io, client, 503, true, forward.is_head, Some(chunk.buf));
+            return None;
+        };
+        let payload = body.start + decoded.start..body.start + decoded.start + decoded.len;
+        let rest = body.start + decoded.consumed..body.end;
+        let (out, rest, is_lost) = split(turn.io, chunk, &payload, &rest);
+        let close = forward.close || is_lost;
+        if forward.is_idempotent || payload.is_empty() {
+            self.exchanges.keep(index, &self.head[..forward.rendered]);
+        }
+        self.describe(turn, index, forward, close);
+        self.exchanges[index].body_bytes = decoded.len as u64;
+        let conn = &mut self.conns[client];
+        (conn.state, conn.exchange, conn.since) = (State::Busy, index, self.tick);
+        if self.prepare_first(turn.io, index, out, payload, forward.rendered) {
+            self.assign(turn, index);
+        } else {
+            self.fail(turn.io, index, 431);
+        }
+        rest
+    }
+
+    /// Fills in what routing found out.
+    fn describe<I: Io>(&mut self, turn: &Turn<'_, I>, index: u32, forward: &Forward, close: bool) {
+        let exchange = &mut self.exchanges[index];
+        exchange.is_request_chunked = forward.framing == Framing::Chunked;
+        exchange.close_client = close;
+        exchange.is_head = forward.is_head;
+        exchange.is_11 = forward.is_11;
+        exchange.is_idempotent = forward.is_idempotent;
+        exchange.head_len = forward.rendered as u32;
+        exchange.backend_ms = forward.backend_ms;
+        exchange.generation = turn.generation;
+        if forward.request_ms != 0 && forward.request_ms != u32::MAX {
+            exchange.deadline = Some(self.tick.plus_ms(forward.request_ms));
+        }
+    }
+
+    /// Puts head and first payload together; false when they do not fit.
+    fn prepare_first<I: Io>(
+        &mut self,
+        io: &mut I,
+        index: u32,
+        mut out: Buf,
+        payload: Range<usize>,
+        rendered: usize,
+    ) -> bool {
+        let exchange = &mut self.exchanges[index];
+        let coding = if exchange.is_request_chunked { Coding::Chunked } else { Coding::Plain };
+        let (is_done, head) = (exchange.request.is_done(), &self.head[..rendered]);
+        match assemble(io.bytes_mut(&mut out), payload, coding, is_done, head) {
+            Some(range) => {
+                exchange.first = Some(chunk_of(out, range));
+                true
+            }
+            None => {
+                io.put(out);
+                false
+            }
+        }
+    }
+
+    /// Sends a piece of a request's body on, or keeps it until it can be.
+    fn request_body<I: Io>(&mut self, turn: &mut Turn<'_, I>, client: u32, mut chunk: Chunk) {
+        let index = self.conns[client].exchange;
+        let exchange = &mut self.exchanges[index];
+        if exchange.is_upstream_deaf && !exchange.request.is_done() {
+            // Nobody hears it. The connection ends with the response, or with its timeout.
+            exchange.close_client = true;
+            turn.io.put(chunk.buf);
+            return;
+        }
+        if exchange.request.is_done() || !self.takes_body(&self.exchanges[index]) {
+            self.conns[client].hold(chunk);
+            return;
+        }
+        let exchange = &mut self.exchanges[index];
+        let range = chunk.range();
+        let decoded =
+            exchange.request.decode(&mut turn.io.bytes_mut(&mut chunk.buf)[range.clone()]);
+        let Ok(decoded) = decoded else {
+            turn.io.put(chunk.buf);
+            self.fail(turn.io, index, 400);
+            return;
+        };
+        exchange.body_bytes += decoded.len as u64;
+        if exchange.body_bytes > self.max_body_bytes {
+            turn.io.put(chunk.buf);
+            self.fail(turn.io, index, 413);
+            return;
+        }
+        let payload = range.start + decoded.start..range.start + decoded.start + decoded.len;
+        let rest = range.start + decoded.consumed..range.end;
+        let (out, rest, is_lost) = split(turn.io, chunk, &payload, &rest);
+        self.exchanges[index].close_client |= is_lost;
+        if let Some(rest) = rest {
+            self.conns[client].hold(rest);
+        }
+        self.conns[client].since = self.tick;
+        self.send_body(turn.io, index, out, payload);
+    }
+
+    fn send_body<I: Io>(&mut self, io: &mut I, index: u32, mut out: Buf, payload: Range<usize>) {
+        let exchange = &mut self.exchanges[index];
+        let (upstream, is_done) = (exchange.upstream, exchange.request.is_done());
+        let coding = if exchange.is_request_chunked { Coding::Chunked } else { Coding::Plain };
+        let range = assemble(io.bytes_mut(&mut out), payload, coding, is_done, &[]);
+        // Input lies between headroom and tailroom, which are made for this.
+        let range = range.expect("room for chunk framing");
+        if range.is_empty() {
+            io.put(out);
+        } else {
+            exchange.is_body_sent = true;
+            self.send(io, upstream, chunk_of(out, range));
+        }
+        if is_done {
+            // From here on the backend's time counts.
+            self.conns[upstream].since = self.tick;
+            self.rearm(upstream);
+        }
+    }
+
+    /// A client ended its direction, or its connection broke.
+    pub(super) fn client_ended<I: Io>(&mut self, turn: &mut Turn<'_, I>, client: u32, end: End) {
+        let (state, is_queued) = (self.conns[client].state, self.conns[client].is_queued);
+        let is_over = match state {
+            _ if end == End::Reset => true,
+            State::Head => true,
+            State::Idle | State::Linger => !is_queued,
+            // Half-closed after a whole request: it may still read the response.
+            State::Busy => !self.exchanges[self.conns[client].exchange].request.is_done(),
+            _ => false,
+        };
+        if is_over {
+            if state == State::Busy {
+                self.end_exchange(turn.io, self.conns[client].exchange);
+            }
+            self.close(turn.io, client, Close::Now);
+        } else if state == State::Idle {
+            self.linger(turn.io, client);
+        }
+    }
+}
+
+/// The backend's time: the route's own, else the router's default, unless the route's request
+/// timeout says it all (or says that there is none).
+fn backend_ms(request_ms: u32, backend_ms: u32) -> u32 {
+    match (request_ms, backend_ms) {
+        (0, 0) => REQUEST_TIMEOUT_MS,
+        (_, 0) => u32::MAX,
+        (_, own) => own,
+    }
+}
+
+pub(super) fn chunk_of(buf: Buf, range: Range<usize>) -> Chunk {
+    Chunk { buf, start: range.start as u32, len: range.len() as u32 }
+}
+
+/// Moves a partial head to the front of its buffer when the rest of it might not fit behind.
+pub(super) fn make_room<I: Io>(io: &mut I, chunk: &mut Chunk) {
+    let end = IO_BUFFER_BYTES - IO_BUFFER_TAILROOM_BYTES;
+    // One byte more than a head may have, so that one that is too long shows.
+    if chunk.start + MAX_HEAD_BYTES < end {
+        return;
+    }
+    let range = chunk.range();
+    io.bytes_mut(&mut chunk.buf).copy_within(range, IO_BUFFER_HEADROOM_BYTES as usize);
+    chunk.start = IO_BUFFER_HEADROOM_BYTES;
+}
+
+/// Parts what is sent on from the bytes of the next message behind it: those stay in their buffer,
+/// the payload moves to another, at the same place. Without another buffer the rest is lost, which
+/// is honest when the connection then ends: the client sends it again.
+pub(super) fn split<I: Io>(
+    io: &mut I,
+    chunk: Chunk,
+    payload: &Range<usize>,
+    rest: &Range<usize>,
+) -> (Buf, Option<Chunk>, bool) {
+    if rest.is_empty() {
+        return (chunk.buf, None, false);
+    }
+    let Some(mut out) = io.take() else {
+        return (chunk.buf, None, true);
+    };
+    copy_between(io, &chunk.buf, &mut out, payload);
+    (out, Some(chunk_of(chunk.buf, rest.clone())), false)
+}
+
+/// Copies a range to the same place of another buffer, by way of a small array: an [`Io`] lends one
+/// buffer at a time.
+fn copy_between<I: Io>(io: &mut I, from: &Buf, to: &mut Buf, range: &Range<usize>) {
+    let mut piece = [0u8; 512];
+    let mut at = range.start;
+    while at < range.end {
+        let len = piece.len().min(range.end - at);
+        piece[..len].copy_from_slice(&io.bytes(from)[at..at + len]);
+        io.bytes_mut(to)[at..at + len].copy_from_slice(&piece[..len]);
+        at += len;
+    }
+}

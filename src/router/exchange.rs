@@ -1,0 +1,266 @@
+//! Exchanges: one request and its response, from the request's head to the response's last byte.
+//!
+//! In: the decision that routing took, by value, so that no configuration slot is held. Out: the
+//! state that client and upstream side of the worker share. The rendered head is kept beside it as
+//! long as it may have to be sent again.
+
+use super::connection::NONE;
+use super::io::Chunk;
+use super::timers::Tick;
+use crate::limits::{MAX_CONNECTIONS, MAX_ENDPOINT_CANDIDATES, MAX_KEPT_HEAD_BYTES};
+use crate::stdx::Table;
+use crate::wire::http1::Decoder;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::ops::{Index, IndexMut};
+
+/// An exchange has a client and, but for moments, an upstream: half of the connections.
+pub const MAX_EXCHANGES: u32 = MAX_CONNECTIONS / 2;
+
+/// How far an exchange is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The upstream connection is opening; nothing was sent.
+    Connecting,
+    /// The request's head is out, the response's head is not whole.
+    Waiting,
+    /// The response's head went to the client.
+    Responding,
+}
+
+/// How the response's body goes to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// As it is, or there is none; its length is known.
+    Plain,
+    /// In chunks.
+    Chunked,
+    /// As it is, until we close.
+    UntilClose,
+}
+
+/// Endpoints to try, the best first.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidates {
+    /// The first `count` are meant.
+    pub addresses: [SocketAddr; MAX_ENDPOINT_CANDIDATES as usize],
+    /// How many there are.
+    pub count: u8,
+    /// The next one to try.
+    pub next: u8,
+}
+
+impl Candidates {
+    /// No endpoint.
+    pub const EMPTY: Candidates = Candidates {
+        addresses: [SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+            MAX_ENDPOINT_CANDIDATES as usize],
+        count: 0,
+        next: 0,
+    };
+
+    /// Adds one, unless it is there or all places are taken.
+    pub fn add(&mut self, address: SocketAddr) {
+        let known = &self.addresses[..usize::from(self.count)];
+        if !known.contains(&address) && usize::from(self.count) < self.addresses.len() {
+            self.addresses[usize::from(self.count)] = address;
+            self.count += 1;
+        }
+    }
+}
+
+/// One request on its way.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The client's connection.
+    pub client: u32,
+    /// The upstream's, or [`NONE`].
+    pub upstream: u32,
+    /// How far it is.
+    pub phase: Phase,
+    /// Of the response's body to the client.
+    pub coding: Coding,
+    /// Finds the end of the request's body.
+    pub request: Decoder,
+    /// Finds the end of the response's body.
+    pub response: Decoder,
+    /// The request's body goes to the upstream in chunks.
+    pub is_request_chunked: bool,
+    /// The client's connection ends with this exchange.
+    pub close_client: bool,
+    /// The upstream promised to keep its connection.
+    pub is_persistent: bool,
+    /// The method is HEAD.
+    pub is_head: bool,
+    /// The client speaks HTTP/1.1.
+    pub is_11: bool,
+    /// The method is idempotent.
+    pub is_idempotent: bool,
+    /// Some byte of the request's body was sent: no replay.
+    pub is_body_sent: bool,
+    /// Some byte of a response has come: no replay.
+    pub is_answered: bool,
+    /// The one replay has been used.
+    pub is_replayed: bool,
+    /// Writing to the upstream failed; its response may still come.
+    pub is_upstream_deaf: bool,
+    /// The response is whole, but there was no buffer for the last chunk.
+    pub owes_last_chunk: bool,
+    /// Interim responses so far.
+    pub interim: u8,
+    /// Bytes of the rendered head.
+    pub head_len: u32,
+    /// Bytes of it in [`Exchanges::kept`]; 0 when it was not kept.
+    pub kept: u16,
+    /// What to send when the upstream is open: the head, and what came of the body.
+    pub first: Option<Chunk>,
+    /// Payload of the request's body so far.
+    pub body_bytes: u64,
+    /// The route's own request timeout, from head to end.
+    pub deadline: Option<Tick>,
+    /// From the request's last byte to the response's head; `u32::MAX`: for ever.
+    pub backend_ms: u32,
+    /// The configuration that decided.
+    pub generation: u64,
+    /// Where it may go.
+    pub candidates: Candidates,
+    /// Next free place.
+    next_free: u32,
+}
+
+impl Exchange {
+    /// A fresh exchange of a client.
+    pub fn new(client: u32, request: Decoder, candidates: &Candidates) -> Exchange {
+        Exchange {
+            client,
+            upstream: NONE,
+            phase: Phase::Connecting,
+            coding: Coding::Plain,
+            request,
+            response: Decoder::default(),
+            is_request_chunked: false,
+            close_client: false,
+            is_persistent: false,
+            is_head: false,
+            is_11: true,
+            is_idempotent: false,
+            is_body_sent: false,
+            is_answered: false,
+            is_replayed: false,
+            is_upstream_deaf: false,
+            owes_last_chunk: false,
+            interim: 0,
+            head_len: 0,
+            kept: 0,
+            first: None,
+            body_bytes: 0,
+            deadline: None,
+            backend_ms: 0,
+            generation: 0,
+            candidates: *candidates,
+            next_free: NONE,
+        }
+    }
+
+    /// Whether a reused connection that closes unanswered may be replaced by a fresh one.
+    pub fn may_replay(&self) -> bool {
+        self.is_idempotent
+            && self.kept > 0
+            && !self.is_replayed
+            && !self.is_body_sent
+            && !self.is_answered
+    }
+}
+
+/// All exchanges of a worker, with the heads they keep.
+#[derive(Debug)]
+pub struct Exchanges {
+    slots: Table<Exchange, { MAX_EXCHANGES as usize }>,
+    heads: Table<[u8; MAX_KEPT_HEAD_BYTES as usize], { MAX_EXCHANGES as usize }>,
+    /// First free place plus one; 0: none.
+    free: u32,
+    in_use: u32,
+}
+
+crate::zeroed_struct!(Exchanges {
+    slots: Table<Exchange, { MAX_EXCHANGES as usize }>,
+    heads: Table<[u8; MAX_KEPT_HEAD_BYTES as usize], { MAX_EXCHANGES as usize }>,
+    free: u32,
+    in_use: u32,
+});
+
+impl Exchanges {
+    /// Bytes at this many, for the memory plan.
+    pub fn bytes(cap: u32) -> u64 {
+        u64::from(cap) * (size_of::<Exchange>() as u64 + u64::from(MAX_KEPT_HEAD_BYTES))
+    }
+
+    /// Makes room for `cap`; must be empty.
+    pub fn init(&mut self, cap: u32) {
+        assert!(self.slots.is_empty());
+        self.slots.set_cap(cap);
+        self.heads.set_cap(cap);
+        self.heads.resize(cap, [0; MAX_KEPT_HEAD_BYTES as usize]).expect("within the cap");
+    }
+
+    /// Exchanges in use.
+    pub fn in_use(&self) -> u32 {
+        self.in_use
+    }
+
+    /// Takes a place; None when all are taken.
+    pub fn insert(&mut self, exchange: Exchange) -> Option<u32> {
+        let index = match self.free.checked_sub(1) {
+            Some(index) => {
+                self.free = self.slots[index].next_free.wrapping_add(1);
+                self.slots[index] = exchange;
+                index
+            }
+            None => self.slots.push(exchange).ok()?,
+        };
+        self.in_use += 1;
+        Some(index)
+    }
+
+    /// Gives a place back; it must hold no buffer.
+    pub fn remove(&mut self, index: u32) {
+        let exchange = &mut self.slots[index];
+        assert!(exchange.first.is_none() && exchange.client != NONE);
+        (exchange.client, exchange.upstream) = (NONE, NONE);
+        exchange.next_free = self.free.wrapping_sub(1);
+        self.free = index + 1;
+        self.in_use -= 1;
+    }
+
+    /// Keeps a rendered head, if it fits.
+    pub fn keep(&mut self, index: u32, head: &[u8]) {
+        if let Some(place) = self.heads[index].get_mut(..head.len()) {
+            place.copy_from_slice(head);
+            self.slots[index].kept = head.len() as u16;
+        }
+    }
+
+    /// The head that was kept.
+    pub fn kept(&self, index: u32) -> &[u8] {
+        &self.heads[index][..usize::from(self.slots[index].kept)]
+    }
+
+    /// Those in use.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Exchange)> {
+        (0..).zip(self.slots.as_slice()).filter(|(_, e)| e.client != NONE)
+    }
+}
+
+impl Index<u32> for Exchanges {
+    type Output = Exchange;
+    #[inline]
+    fn index(&self, index: u32) -> &Exchange {
+        &self.slots[index]
+    }
+}
+
+impl IndexMut<u32> for Exchanges {
+    #[inline]
+    fn index_mut(&mut self, index: u32) -> &mut Exchange {
+        &mut self.slots[index]
+    }
+}

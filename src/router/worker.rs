@@ -1,0 +1,473 @@
+//! The worker: one thread's share of the data plane as a machine without IO.
+//!
+//! In: a driver's events, each with a [`Turn`]. Out: calls of the driver's [`Io`]. This file holds
+//! the worker's parts and takes the events apart by the state of their connection; what a request
+//! does is in `client`, what a response does in `upstream`, how both end in `finish`.
+//!
+//! ```text
+//! on_accept -> Idle -> (Head) -> Busy -> Idle ... -> Linger -> Closing -> on_closed
+//!                                 |  exchange
+//!                    Connecting -> Active -> Pooled ... -> Closing -> on_closed
+//! ```
+
+use super::binds::Binds;
+use super::connection::{Connections, NONE, State};
+use super::counters::Counters;
+use super::endpoints::Endpoints;
+use super::exchange::{Exchanges, Phase};
+use super::io::{BindId, Chunk, Close, ConnId, End, Errno, Io, Sent};
+use super::timers::{Tick, Wheel};
+use crate::config::storage::Slot;
+use crate::limits::*;
+use crate::stdx::{Instant, Prng};
+use core::net::SocketAddr;
+
+/// What a worker needs besides the event: its driver, the configuration of this turn, the time.
+#[derive(Debug)]
+pub struct Turn<'a, I> {
+    /// The driver.
+    pub io: &'a mut I,
+    /// The configuration. Nothing of it outlives the turn.
+    pub slot: &'a Slot,
+    /// Rises with each configuration (`config::storage`).
+    pub generation: u64,
+    /// The time, read once for the turn.
+    pub now: Instant,
+}
+
+/// What an operator chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Endpoints on loopback may be connected to: standalone, tests.
+    pub allow_loopback: bool,
+}
+
+const HEAD_SCRATCH: usize = (MAX_HEAD_BYTES + IO_BUFFER_HEADROOM_BYTES) as usize;
+
+/// One worker. Megabytes: made of zeroed memory, then [`Worker::init`].
+#[derive(Debug)]
+pub struct Worker {
+    pub(super) conns: Connections,
+    pub(super) exchanges: Exchanges,
+    pub(super) endpoints: Endpoints,
+    pub(super) wheel: Wheel,
+    pub(super) binds: Binds,
+    pub(super) counters: Counters,
+    pub(super) prng: Prng,
+    /// Of the turn.
+    pub(super) tick: Tick,
+    /// Adopted last.
+    generation: u64,
+    has_configuration: bool,
+    pub(super) allow_loopback: bool,
+    pub(super) max_body_bytes: u64,
+    pub(super) is_draining: bool,
+    drain_since: Tick,
+    /// No eviction before.
+    evict_at: Tick,
+    /// Where a canonical path is written.
+    pub(super) path: [u8; MAX_URI_BYTES as usize],
+    /// Where a head is rendered.
+    pub(super) head: [u8; HEAD_SCRATCH],
+}
+
+crate::zeroed_struct!(Worker {
+    conns: Connections,
+    exchanges: Exchanges,
+    endpoints: Endpoints,
+    wheel: Wheel,
+    binds: Binds,
+    counters: Counters,
+    prng: Prng,
+    tick: Tick,
+    generation: u64,
+    has_configuration: bool,
+    allow_loopback: bool,
+    max_body_bytes: u64,
+    is_draining: bool,
+    drain_since: Tick,
+    evict_at: Tick,
+    path: [u8; MAX_URI_BYTES as usize],
+    head: [u8; HEAD_SCRATCH],
+});
+
+impl Worker {
+    /// Makes zeroed memory a worker. Touches what the capacities need.
+    pub fn init(&mut self, capacities: &Capacities, options: Options, seed: u64, now: Instant) {
+        self.conns.init(capacities.max_connections);
+        self.exchanges.init(capacities.max_connections / 2);
+        self.endpoints.init(capacities.max_connections);
+        self.binds.init();
+        self.prng = Prng::new(seed);
+        self.tick = Tick::of(now);
+        self.wheel.start(self.tick);
+        self.allow_loopback = options.allow_loopback;
+        self.max_body_bytes = u64::from(capacities.max_request_body_mib) << 20;
+        self.evict_at = self.tick;
+    }
+
+    /// Bytes at these capacities: the worker's line of the memory plan, without the driver's.
+    pub fn bytes(capacities: &Capacities) -> u64 {
+        let connections = capacities.max_connections;
+        let fixed = size_of::<Wheel>() + size_of::<Binds>() + HEAD_SCRATCH + MAX_URI_BYTES as usize;
+        Connections::bytes(connections)
+            + Exchanges::bytes(connections / 2)
+            + Endpoints::bytes(connections)
+            + fixed as u64
+    }
+
+    /// Begins a turn: adopts the configuration when it is a new one. Before any event of the turn.
+    pub fn begin<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        self.tick = Tick::of(turn.now);
+        if self.has_configuration && self.generation == turn.generation {
+            return;
+        }
+        assert!(!self.has_configuration || turn.generation > self.generation);
+        self.has_configuration = true;
+        self.generation = turn.generation;
+        self.counters.swaps += 1;
+        self.binds.adopt(turn.io, &turn.slot.snapshot, self.tick);
+        // Idle connections to endpoints that nobody names any more have no further use.
+        for index in 0..self.conns.cap() {
+            if self.conns[index].state == State::Pooled {
+                let address = self.endpoints.address(self.conns[index].endpoint);
+                if !turn.slot.table().has_endpoint(&turn.slot.snapshot, &address) {
+                    self.close(turn.io, index, Close::Now);
+                }
+            }
+        }
+    }
+
+    /// Whether the driver may accept: there is a slot for another client.
+    pub fn can_accept(&self) -> bool {
+        self.conns.has_room_for_client()
+    }
+
+    /// A connection came in on a bind. None: there is no room, the driver closes it; it had better
+    /// ask [`Worker::can_accept`] before it accepts.
+    pub fn on_accept<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        bind: BindId,
+        from: SocketAddr,
+    ) -> Option<ConnId> {
+        debug_assert_eq!(self.tick, Tick::of(turn.now), "begin comes first");
+        let Some(index) = self.conns.add_client(from.ip(), bind.0, self.tick) else {
+            self.counters.exhausted += 1;
+            return None;
+        };
+        assert!(self.binds.client_came(bind), "the driver listens only where it was told to");
+        self.counters.accepted += 1;
+        self.rearm(index);
+        Some(self.conns.id(index))
+    }
+
+    /// A connection of [`Io::connect`] is open.
+    pub fn on_connected<I: Io>(&mut self, turn: &mut Turn<'_, I>, id: ConnId) {
+        let Some(index) = self.conns.live(id) else { return };
+        if self.conns[index].state == State::Connecting {
+            self.connected(turn, index);
+            self.settle_client_of(turn, index);
+        }
+    }
+
+    /// A connection of [`Io::connect`] will not open. The id is still closed by the core.
+    pub fn on_connect_failed<I: Io>(&mut self, turn: &mut Turn<'_, I>, id: ConnId, _errno: Errno) {
+        let Some(index) = self.conns.live(id) else { return };
+        if self.conns[index].state == State::Connecting {
+            let client = self.client_of(index);
+            self.connect_failed(turn, index, 503);
+            self.settle(turn, client);
+        }
+    }
+
+    /// Bytes came.
+    pub fn on_data<I: Io>(&mut self, turn: &mut Turn<'_, I>, id: ConnId, chunk: Chunk) {
+        let Some(index) = self.conns.live(id) else {
+            turn.io.put(chunk.buf);
+            return;
+        };
+        if self.conns[index].is_client() {
+            self.counters.client_bytes_in += u64::from(chunk.len);
+            self.client_input(turn, index, chunk);
+        } else {
+            self.counters.upstream_bytes_in += u64::from(chunk.len);
+            let client = self.client_of(index);
+            self.upstream_input(turn, index, chunk);
+            self.settle(turn, client);
+        }
+    }
+
+    /// The peer ended its direction.
+    pub fn on_end<I: Io>(&mut self, turn: &mut Turn<'_, I>, id: ConnId, end: End) {
+        let Some(index) = self.conns.live(id) else { return };
+        self.conns[index].has_ended = true;
+        if self.conns[index].is_client() {
+            self.client_ended(turn, index, end);
+        } else {
+            let client = self.client_of(index);
+            self.upstream_ended(turn, index, end);
+            self.settle(turn, client);
+        }
+    }
+
+    /// Output was refused: the peer reads no more. What was queued is gone.
+    pub fn on_write_failed<I: Io>(&mut self, turn: &mut Turn<'_, I>, id: ConnId) {
+        let Some(index) = self.conns.live(id) else { return };
+        self.conns[index].is_queued = false;
+        if self.conns[index].is_client() {
+            self.client_ended(turn, index, End::Reset);
+        } else if self.conns[index].state == State::Active {
+            // Its response may still be there to read, or its end.
+            self.exchanges[self.conns[index].exchange].is_upstream_deaf = true;
+            self.settle_client_of(turn, index);
+        } else {
+            self.close(turn.io, index, Close::Now);
+        }
+    }
+
+    /// All output of a connection is out.
+    pub fn on_drained<I: Io>(&mut self, turn: &mut Turn<'_, I>, id: ConnId) {
+        let Some(index) = self.conns.live(id) else { return };
+        self.conns[index].is_queued = false;
+        self.conns[index].since = self.tick;
+        match self.conns[index].state {
+            State::Linger if self.conns[index].has_ended => {
+                self.close(turn.io, index, Close::Now);
+            }
+            State::Busy => {
+                let upstream = self.exchanges[self.conns[index].exchange].upstream;
+                if upstream != NONE {
+                    self.settle_upstream(turn, upstream);
+                }
+                self.settle(turn, index);
+            }
+            State::Active => self.settle_client_of(turn, index),
+            _ => self.settle(turn, index),
+        }
+    }
+
+    /// The driver has let go of a closed connection.
+    pub fn on_closed(&mut self, id: ConnId) {
+        if self.conns.is_closing(id) {
+            self.conns.release(id.index);
+        }
+    }
+
+    /// A read found no buffer: the connection that has made no progress for longest is closed, at
+    /// most one per tick.
+    pub fn on_starved<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        self.counters.exhausted += 1;
+        if !self.evict_at.is_due(self.tick) {
+            return;
+        }
+        self.evict_at = Tick(self.tick.0.wrapping_add(1));
+        let least = (EVICT_STALLED_MS / TIMER_TICK_MS) as i32;
+        let stalled = |index: &u32| self.tick.since(self.conns[*index].since);
+        let oldest = (0..self.conns.cap())
+            .filter(|&index| self.conns[index].is_client() && self.uses_buffers(index))
+            .max_by_key(stalled);
+        if let Some(index) = oldest.filter(|index| stalled(index) >= least) {
+            self.counters.evictions += 1;
+            self.cut_client(turn, index);
+        }
+    }
+
+    /// Whether buffers are in use for a client, on either side.
+    fn uses_buffers(&self, index: u32) -> bool {
+        let conn = &self.conns[index];
+        // The driver may hold the beginning of a head even after we have answered 408.
+        let reads = matches!(conn.state, State::Head | State::Linger);
+        let own = conn.is_queued || conn.held.is_some() || reads;
+        if own || conn.state != State::Busy {
+            return own;
+        }
+        let exchange = &self.exchanges[conn.exchange];
+        exchange.first.is_some()
+            || exchange.upstream != NONE && {
+                let upstream = &self.conns[exchange.upstream];
+                upstream.is_queued || upstream.held.is_some()
+            }
+    }
+
+    /// Ends a turn: timers whose time has come, binds that are tried again.
+    pub fn tick<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        while let Some(index) = self.wheel.pop(&mut self.conns, self.tick) {
+            match self.deadline(index) {
+                Some(deadline) if deadline.is_due(self.tick) => self.expire(turn, index),
+                Some(deadline) => self.wheel.arm(&mut self.conns, index, deadline, self.tick),
+                None => {}
+            }
+        }
+        if self.binds.next_retry().is_some_and(|at| at.is_due(self.tick)) {
+            self.binds.retry(turn.io, self.tick);
+        }
+    }
+
+    /// When the driver must call [`Worker::tick`] at the latest.
+    pub fn timeout(&self, now: Instant) -> Instant {
+        let wheel = self.wheel.next(now);
+        let Some(retry) = self.binds.next_retry() else { return wheel };
+        let ticks = retry.since(Tick::of(now)).max(0) as u64;
+        let retry = Instant(now.0 + ticks * u64::from(TIMER_TICK_MS) * 1_000_000);
+        if retry < wheel { retry } else { wheel }
+    }
+
+    /// Begins to drain: nothing is accepted any more, what runs finishes with `Connection: close`,
+    /// idle clients may bring one more request for DRAIN_IDLE_MS.
+    pub fn drain<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        if self.is_draining {
+            return;
+        }
+        self.is_draining = true;
+        self.drain_since = self.tick;
+        self.binds.close_all(turn.io);
+        for index in 0..self.conns.cap() {
+            match self.conns[index].state {
+                State::Pooled => self.close(turn.io, index, Close::Now),
+                State::Idle => self.rearm(index),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether nothing is left to do after [`Worker::drain`].
+    pub fn is_drained(&self) -> bool {
+        self.is_draining && self.conns.in_use() == 0
+    }
+
+    /// The configuration generation whose binds are in force.
+    pub fn generation(&self) -> Option<u64> {
+        if self.has_configuration { Some(self.generation) } else { None }
+    }
+
+    /// Binds and what became of them.
+    pub fn binds(&self) -> &Binds {
+        &self.binds
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> Counters {
+        let clients = u64::from(self.conns.clients());
+        let upstreams = u64::from(self.endpoints.connections());
+        Counters { clients, upstreams, ..self.counters }
+    }
+
+    /// Sends, and remembers whether output waits.
+    pub(super) fn send<I: Io>(&mut self, io: &mut I, index: u32, chunk: Chunk) {
+        let len = u64::from(chunk.len);
+        assert!(len > 0, "nothing to send");
+        let conn = &mut self.conns[index];
+        if conn.is_client() {
+            self.counters.client_bytes_out += len;
+        } else {
+            self.counters.upstream_bytes_out += len;
+        }
+        let id = ConnId { index, generation: conn.generation };
+        if io.send(id, chunk) == Sent::Queued {
+            conn.is_queued = true;
+        }
+    }
+
+    /// When a connection wants to be looked at, by its state.
+    pub(super) fn deadline(&self, index: u32) -> Option<Tick> {
+        let conn = &self.conns[index];
+        if conn.is_stalled {
+            return Some(self.tick);
+        }
+        match conn.state {
+            State::Free | State::Closing => None,
+            State::Idle if self.is_draining && !conn.is_queued => {
+                let late = conn.since.since(self.drain_since) > 0;
+                let from = if late { conn.since } else { self.drain_since };
+                Some(from.plus_ms(DRAIN_IDLE_MS))
+            }
+            State::Idle => Some(conn.since.plus_ms(IDLE_TIMEOUT_MS)),
+            State::Head => Some(conn.since.plus_ms(HEADER_TIMEOUT_MS)),
+            State::Linger => Some(conn.since.plus_ms(LINGER_TIMEOUT_MS)),
+            State::Connecting => Some(conn.since.plus_ms(CONNECT_TIMEOUT_MS)),
+            State::Pooled => Some(conn.since.plus_ms(UPSTREAM_IDLE_TIMEOUT_MS)),
+            State::Busy => {
+                let exchange = &self.exchanges[conn.exchange];
+                let flows = exchange.phase == Phase::Responding || !exchange.request.is_done();
+                let idle = conn.since.plus_ms(IDLE_TIMEOUT_MS);
+                match exchange.deadline {
+                    Some(deadline) if flows => Some(deadline.min(idle)),
+                    Some(deadline) => Some(deadline),
+                    None if flows => Some(idle),
+                    None => None,
+                }
+            }
+            State::Active => {
+                let exchange = &self.exchanges[conn.exchange];
+                let waits = exchange.phase == Phase::Waiting && exchange.request.is_done();
+                if waits && exchange.backend_ms != u32::MAX {
+                    Some(conn.since.plus_ms(exchange.backend_ms))
+                } else {
+                    None
+                }
+            }
+        }
+    }
+
+    /// Puts a connection into the wheel as its state asks.
+    pub(super) fn rearm(&mut self, index: u32) {
+        if let Some(deadline) = self.deadline(index) {
+            self.wheel.arm(&mut self.conns, index, deadline, self.tick);
+        }
+    }
+
+    /// The client of an upstream's exchange, or [`NONE`].
+    pub(super) fn client_of(&self, upstream: u32) -> u32 {
+        match self.conns[upstream].exchange {
+            NONE => NONE,
+            exchange => self.exchanges[exchange].client,
+        }
+    }
+
+    /// Checks everything against everything; for tests and the simulator, after each event.
+    pub fn check_invariants(&self) {
+        let (mut clients, mut in_use, mut exchanges) = (0, 0, 0);
+        for (index, conn) in self.conns.iter() {
+            in_use += u32::from(conn.state != State::Free);
+            clients += u32::from(conn.is_client());
+            let serves = matches!(conn.state, State::Busy | State::Connecting | State::Active);
+            assert_eq!(serves, conn.exchange != NONE, "{conn:?}");
+            let may_hold = matches!(conn.state, State::Idle | State::Busy | State::Active);
+            assert!(conn.held.is_none() || may_hold, "{conn:?}");
+            if matches!(conn.state, State::Busy) {
+                let exchange = &self.exchanges[conn.exchange];
+                assert_eq!(exchange.client, index);
+                exchanges += 1;
+                if exchange.upstream != NONE {
+                    assert_eq!(self.conns[exchange.upstream].exchange, conn.exchange);
+                }
+            }
+            if matches!(conn.state, State::Connecting | State::Active) {
+                assert_eq!(self.exchanges[conn.exchange].upstream, index);
+            }
+            if let Some(deadline) = self.deadline(index) {
+                let timer = &conn.timer;
+                assert!(timer.is_armed, "no timer: {conn:?}");
+                assert!(timer.at.since(deadline) <= 1, "late timer: {conn:?}");
+            }
+        }
+        assert_eq!(in_use, self.conns.in_use());
+        assert_eq!(clients, self.conns.clients());
+        assert_eq!(clients, self.binds.clients());
+        assert_eq!(exchanges, self.exchanges.in_use());
+        self.endpoints.check_invariants(&self.conns);
+    }
+
+    /// Requests on their way.
+    pub fn exchanges_in_use(&self) -> u32 {
+        self.exchanges.in_use()
+    }
+
+    /// Buffers that the core holds (not the driver), for tests that count them.
+    pub fn buffers_held(&self) -> u32 {
+        let held = self.conns.iter().filter(|(_, c)| c.held.is_some()).count();
+        let first = self.exchanges.iter().filter(|(_, e)| e.first.is_some()).count();
+        (held + first) as u32
+    }
+}

@@ -1,0 +1,4 @@
+//! The router role: traffic threads, the admin thread, the file thread.
+
+pub mod served;
+pub mod state_file;
