@@ -330,6 +330,11 @@ impl Connection {
         self.state == State::Finished
     }
 
+    /// Whether the request is whole and its answer is still owed.
+    pub fn is_waiting(&self) -> bool {
+        self.state == State::Answer && !self.is_answering()
+    }
+
     /// Whether an answer is under way.
     pub fn is_answering(&self) -> bool {
         self.output_at < self.output_len || self.streaming

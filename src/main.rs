@@ -6,16 +6,30 @@
 mod cli;
 
 use cli::{Command, EXIT_USAGE, Options};
+use serval::config::Source;
+use serval::config::client::Client;
 use serval::controller::Controller;
+use serval::limits::*;
+use serval::plan::{self, Plan, Role};
 use serval::reconcile::Settings;
+use serval::router::Worker;
+use serval::router::update::Updater;
 use serval::shell::controller::{self as control, ControllerOptions};
-use serval::shell::memory::{self, Mode};
+use serval::shell::memory::{self, Mode, cgroup};
+use serval::shell::net::Traffic;
+use serval::shell::place::boxed_zeroed;
+use serval::shell::router::{self, Handle, RouterOptions};
 use serval::shell::signals::{self, Signals};
-use serval::shell::standalone;
+use serval::shell::standalone::folder::Folder;
+use serval::shell::standalone::main_loop::MainLoop;
+use serval::shell::standalone::manifests::Reader;
+use serval::shell::standalone::{self};
 use serval::shell::threads::{self, Crew, Running};
-use serval::shell::{clock, files, log::log};
+use serval::shell::{clock, files, log::log, parse_slot};
 use serval::stdx::{Duration, Short};
 use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[global_allocator]
 static ALLOCATOR: memory::Allocator = memory::Allocator;
@@ -44,11 +58,21 @@ fn main() {
     if serval::limits::SHAPE != "production" {
         fail(EXIT_USAGE, "built with SERVAL_SHAPE other than production: only for the simulator");
     }
+    let role = match options.command {
+        Command::Controller => Some(Role::Controller),
+        Command::Router => Some(Role::Router),
+        Command::Run => Some(Role::Standalone),
+        Command::Check | Command::Limits => None,
+    };
+    if let Some(role) = role {
+        reserve(&options, role);
+    }
     let code = match options.command {
         Command::Limits => limits(&options),
         Command::Check => check(&options),
         Command::Controller => controller(&options),
-        Command::Router | Command::Run => fail(EXIT_UNAVAILABLE, "not yet"),
+        Command::Router => router(&options),
+        Command::Run => run(&options),
     };
     threads::leave(code);
 }
@@ -56,6 +80,57 @@ fn main() {
 fn fail(code: i32, text: &str) -> ! {
     eprintln!("serval: {text}");
     std::process::exit(code);
+}
+
+/// Prints the memory plan before anything of it is taken, and refuses it when it does not fit.
+fn reserve(options: &Options, role: Role) {
+    let plan = memory_plan(options, role);
+    let mut text = String::new();
+    plan::print(&plan, &mut text).expect("a string takes all");
+    eprint!("{text}");
+    let available = match (options.max_memory, cgroup::limit()) {
+        (0, Some(limit)) => limit / 10 * 9,
+        (0, None) => u64::MAX,
+        (given, _) => given,
+    };
+    if let Err(exceeded) = plan.check(available) {
+        fail(EXIT_MEMORY, &exceeded.to_string());
+    }
+}
+
+/// The core's parts of the role, and what its threads and drivers hold.
+fn memory_plan(options: &Options, role: Role) -> Plan {
+    let c = &options.capacities;
+    let workers = u64::from(c.max_workers);
+    let mut plan = Plan::of(role, c);
+    // Threads that parse JSON have a slot and a reserve each; then admin, log and main.
+    let (parsers, others) = match role {
+        Role::Controller => (8 + 2, 4),
+        Role::Router => (1, workers + 3),
+        Role::Standalone => (1, workers + 4),
+    };
+    plan.add_threads(parsers + others);
+    let slot = u64::from(JSON_SLOT_BYTES + SLOT_RESERVE_BYTES);
+    plan.add("JSON slots and reserves", parsers, parsers * slot);
+    if role.carries() {
+        plan.add("workers", workers, workers * Worker::bytes(c));
+        plan.add("worker buffers", workers, workers * Traffic::bytes(c));
+        plan.add("push taker", 1, size_of::<Updater>() as u64);
+    }
+    match role {
+        Role::Controller => {
+            let tls = u64::from(KUBE_TLS_SLOT_BYTES);
+            plan.add("TLS slots", 9, 9 * tls);
+            let routers = 2 * options.routers.len() as u64;
+            plan.add("router clients", routers, routers * size_of::<Client>() as u64);
+        }
+        Role::Standalone => {
+            plan.add("YAML slot", 1, u64::from(YAML_SLOT_BYTES));
+            plan.add("manifests", 1, Folder::bytes() + Reader::bytes());
+        }
+        Role::Router => {}
+    }
+    plan
 }
 
 fn settings(options: &Options) -> Settings {
@@ -78,6 +153,9 @@ fn token(options: &Options) -> String {
 }
 
 fn limits(options: &Options) -> i32 {
+    let plan = memory_plan(options, Role::Standalone);
+    let mut text = String::new();
+    plan::print(&plan, &mut text).expect("a string takes all");
     let mut out = std::io::stdout().lock();
     // A pipe that was closed (`| head`) is no error.
     let _ = writeln!(out, "{:<28} {:>12} {:>8} {:>12}  why", "limit", "value", "min", "max");
@@ -90,6 +168,7 @@ fn limits(options: &Options) -> i32 {
         let (min, max, why, unit) = (limit.min, limit.max, limit.why, limit.unit);
         let _ = writeln!(out, "{name:<28} {value:>12} {min:>8} {max:>12}  {why} ({unit})");
     }
+    let _ = writeln!(out, "\nmemory plan of `serval run`:\n{text}");
     0
 }
 
@@ -126,6 +205,96 @@ fn controller(options: &Options) -> i32 {
     handle.stop();
     let deadline = clock::now().mono + Duration::from_secs(5);
     i32::from(!running.wait_finished(deadline))
+}
+
+fn router_options(options: &Options) -> RouterOptions {
+    RouterOptions {
+        capacities: options.capacities,
+        admin: options.admin,
+        token: token(options),
+        state_dir: options.state_dir.clone(),
+        // Endpoints on loopback are for tests and standalone; a cluster has none.
+        allow_loopback: options.command == Command::Run,
+    }
+}
+
+fn router(options: &Options) -> i32 {
+    let signals = Signals::install();
+    let mut crew = Crew::new();
+    let wanted = router_options(options);
+    let spawned = router::configuration(&options.capacities, &options.state_dir)
+        .and_then(|configuration| router::spawn(&wanted, configuration, true, &mut crew));
+    let handle = match spawned {
+        Ok((handle, _)) => handle,
+        Err(text) => fail(EXIT_UNAVAILABLE, &text),
+    };
+    let running = start(crew);
+    log!(Info, "main", "router admin=http://{}", options.admin);
+    wait_for_signal(&signals);
+    drain(options, &handle);
+    let deadline = clock::now().mono + Duration::from_secs(5);
+    i32::from(!running.wait_finished(deadline))
+}
+
+/// Both roles in one process: the folder's controller thread owns the configuration.
+fn run(options: &Options) -> i32 {
+    let signals = Signals::install();
+    let mut crew = Crew::new();
+    let wanted = router_options(options);
+    let spawned = router::configuration(&options.capacities, &options.state_dir)
+        .and_then(|configuration| router::spawn(&wanted, configuration, false, &mut crew));
+    let (handle, writer) = match spawned {
+        Ok((handle, Some(writer))) => (handle, writer),
+        Ok((_, None)) => unreachable!("the writer was not given away"),
+        Err(text) => fail(EXIT_UNAVAILABLE, &text),
+    };
+    let Some(folder) = Folder::new(&options.manifests) else {
+        fail(EXIT_USAGE, "--manifests: the path is too long")
+    };
+    let mut controller = boxed_zeroed::<Controller>();
+    controller.init(settings(options), &options.capacities);
+    controller.set_epoch(0);
+    controller.set_generation(handle.shown.served.get().identity.generation);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (reader, shown) = (Reader::new(), handle.shown.clone());
+    let mut main = MainLoop { controller, folder, reader, writer, shown, stop: stop.clone() };
+    first_manifests(&mut main, &handle);
+    crew.spawn("controller", move |gate| {
+        parse_slot::prepare_yaml();
+        gate.wait();
+        main.run();
+    });
+    let running = start(crew);
+    log!(Info, "main", "serving {} admin=http://{}", options.manifests, options.admin);
+    wait_for_signal(&signals);
+    stop.store(true, Ordering::Release);
+    drain(options, &handle);
+    let deadline = clock::now().mono + Duration::from_secs(5);
+    i32::from(!running.wait_finished(deadline))
+}
+
+/// Wrong at the very start: an exit code, unless the last good configuration can be served.
+fn first_manifests(main: &mut MainLoop, handle: &Handle) {
+    let has_saved = handle.shown.served.get().source != Source::None;
+    let taken = main.first(&mut |complaint| eprintln!("{complaint}"));
+    match taken {
+        Ok(true) => {}
+        Ok(false) if has_saved => eprintln!("serval: serving the last good configuration"),
+        Ok(false) => fail(EXIT_MANIFESTS, "the manifests are wrong: nothing to serve"),
+        Err(text) if has_saved => eprintln!("serval: {text}: serving the last good configuration"),
+        Err(text) => fail(EXIT_FILE, text.as_str()),
+    }
+}
+
+/// No new connections, what runs finishes, until the deadline.
+fn drain(options: &Options, handle: &Handle) {
+    log!(Info, "main", "draining for at most {} ms", options.drain_timeout_ms);
+    handle.drain();
+    let deadline = clock::now().mono + Duration::from_millis(options.drain_timeout_ms);
+    while !handle.is_drained() && clock::now().mono < deadline {
+        handle.shown.served.pause(20);
+    }
+    handle.stop();
 }
 
 /// Lets all threads go, sealed.

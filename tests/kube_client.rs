@@ -300,7 +300,7 @@ fn status_writes_keep_foreign_entries() {
     command.arg(foreign);
     run(command, "");
 
-    let mut client = ApiClient::new(Arc::new(access()), 90, &Prng::new(1)).unwrap();
+    let mut client = ApiClient::new(Arc::new(access()), &Prng::new(1)).unwrap();
     let (kind, namespace, name, uid) = (Watched::HttpRoute, "kc-status", "r", "");
     let target = Target { kind, namespace, name, uid };
     let mut calls = 0;
@@ -360,7 +360,7 @@ fn epochs_rise_and_are_taken_once() {
     let _ = Command::new("kubectl")
         .args(["delete", "lease", lease.1, "-n", lease.0, "--ignore-not-found"])
         .status();
-    let client = |seed| ApiClient::new(Arc::new(access()), 91, &Prng::new(seed)).unwrap();
+    let client = |seed| ApiClient::new(Arc::new(access()), &Prng::new(seed)).unwrap();
     assert_eq!(client(1).take_epoch(lease, "one", 0), Ok(1));
     assert_eq!(client(1).take_epoch(lease, "one", 0), Ok(2));
     assert_eq!(client(1).take_epoch(lease, "two", 40), Ok(41));
@@ -368,8 +368,7 @@ fn epochs_rise_and_are_taken_once() {
     let takers: Vec<_> = (0..4)
         .map(|seed| {
             std::thread::spawn(move || {
-                let mut client =
-                    ApiClient::new(Arc::new(access()), 92 + seed, &Prng::new(seed.into())).unwrap();
+                let mut client = ApiClient::new(Arc::new(access()), &Prng::new(seed)).unwrap();
                 (0..5).map(|_| client.take_epoch(lease, "many", 0)).collect::<Vec<_>>()
             })
         })

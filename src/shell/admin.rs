@@ -26,6 +26,9 @@ pub trait Service {
     /// The request is whole (or was cut short by `line`): answer it.
     fn end(&mut self, id: usize, connection: &mut Connection, now: Now);
 
+    /// An answer that `end` still owed: give it, or go on owing it.
+    fn owed(&mut self, id: usize, connection: &mut Connection, now: Now);
+
     /// The next piece of a streamed answer.
     fn piece(&mut self, id: usize, connection: &mut Connection);
 
@@ -78,8 +81,10 @@ impl Server {
         self.poll.registry()
     }
 
-    /// Waits for at most `timeout` and serves what came.
+    /// Waits for at most `timeout` (a moment only while answers are owed) and serves what came.
     pub fn turn(&mut self, service: &mut impl Service, timeout: Duration) {
+        let owes = self.places.iter().any(|p| p.stream.is_some() && p.machine.is_waiting());
+        let timeout = if owes { Duration::from_millis(1) } else { timeout };
         let timeout = core::time::Duration::from_nanos(timeout.0);
         if self.poll.poll(&mut self.events, Some(timeout)).is_err() {
             return;
@@ -94,6 +99,12 @@ impl Server {
                     self.places[id].serve(id, service, now);
                 }
                 _ => {}
+            }
+        }
+        for (id, place) in self.places.iter_mut().enumerate() {
+            if place.stream.is_some() && place.machine.is_waiting() {
+                service.owed(id, &mut place.machine, now);
+                place.serve(id, service, now);
             }
         }
         let limit = Duration::from_millis(u64::from(ADMIN_TIMEOUT_MS));
@@ -227,6 +238,7 @@ mod tests {
         fn end(&mut self, _: usize, connection: &mut Connection, _: Now) {
             connection.answer_text(200, format_args!("{}", self.0.len()));
         }
+        fn owed(&mut self, _: usize, _: &mut Connection, _: Now) {}
         fn piece(&mut self, _: usize, _: &mut Connection) {}
         fn gone(&mut self, _: usize) {}
     }

@@ -10,6 +10,7 @@ pub mod json;
 pub mod kube;
 pub mod log;
 pub mod memory;
+pub mod net;
 pub mod parse_slot;
 pub mod place;
 pub mod router;

@@ -50,11 +50,10 @@ impl Kubernetes {
         let notify = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
         let access = Arc::new(access);
         let (mut feeds, mut states, mut threads) = (vec![], vec![], vec![]);
-        for (slot, &kind) in kinds.iter().enumerate() {
+        for &kind in kinds {
             let prng = Prng::new(7).child(kind.served().name);
             let (thread, feed) =
-                WatchThread::new(kind, access.clone(), slot as u32, AsJson, notify.clone(), prng)
-                    .unwrap();
+                WatchThread::new(kind, access.clone(), AsJson, notify.clone(), prng).unwrap();
             threads.push(std::thread::spawn(move || thread.run()));
             feeds.push(feed);
             states.push(State::default());

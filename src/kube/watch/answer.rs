@@ -311,7 +311,12 @@ impl Watch {
         if annotation.and_then(Value::str) == Some("true") {
             // Only now: the initial events are not in the order of their versions.
             self.body = Body::Live;
-            self.went_on(version_of(object).as_bytes());
+            // Failures are not forgotten yet: a server that gives the state and ends the watch at
+            // once would be asked for the state again and again.
+            let version = version_of(object);
+            if !version.is_empty() {
+                let _ = self.resource_version.set(version.as_bytes());
+            }
             self.state_is_whole();
             self.ask = Ask::Watch;
             self.set_timer(Timer::Silence, Instant::NEVER);

@@ -103,6 +103,8 @@ impl Service for AdminPages {
         }
     }
 
+    fn owed(&mut self, _: usize, _: &mut Connection, _: Now) {}
+
     fn piece(&mut self, _: usize, connection: &mut Connection) {
         connection.piece(|_| None);
     }

@@ -51,6 +51,8 @@ pub struct MainLoop {
     pub numbers: Arc<Numbers>,
     /// The poll that others wake.
     pub poll: Poll,
+    /// Its events.
+    pub events: Events,
     /// Ends this thread.
     pub stop: Arc<AtomicBool>,
     /// To parse into.
@@ -82,7 +84,6 @@ impl StatusQueue for Orders<'_> {
 impl MainLoop {
     /// Works until told to stop.
     pub fn run(mut self) {
-        let mut events = Events::with_capacity(256);
         let start = clock::now().mono;
         // Reachable routers answer within this; one that comes later is fenced by its own report.
         let patience = Duration::from_millis(u64::from(ENDPOINT_SYNC_PERIOD_MS) / 2);
@@ -107,7 +108,7 @@ impl MainLoop {
             let wait = if busy { Duration::ZERO } else { self.wait(now) };
             let wait = core::time::Duration::from_nanos(wait.0);
             // Interrupted or not: the loop looks at everything anyway.
-            let _ = self.poll.poll(&mut events, Some(wait));
+            let _ = self.poll.poll(&mut self.events, Some(wait));
         }
     }
 

@@ -24,6 +24,7 @@ use crate::shell::kube::access::Access;
 use crate::shell::kube::api_client::ApiClient;
 use crate::shell::kube::record::AsJson;
 use crate::shell::kube::watch_thread::{Feed, WatchThread};
+use crate::shell::parse_slot;
 use crate::shell::place::boxed_zeroed;
 use crate::shell::threads::Crew;
 use crate::shell::{clock, entropy};
@@ -33,7 +34,7 @@ use admin_pages::AdminPages;
 use core::sync::atomic::{AtomicBool, Ordering};
 use endpoint_sync::EndpointSync;
 use main_loop::MainLoop;
-use mio::{Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 use numbers::Numbers;
 use router_socket::RouterSocket;
 use status_writer::{Bell, StatusWriter};
@@ -106,18 +107,21 @@ pub fn spawn(options: &ControllerOptions, crew: &mut Crew) -> Result<Handle, Str
     let reports = Box::leak(boxed_zeroed::<Ring<_>>()).split();
     let short = |text: &str| Short::new(text).map_err(|_| format!("{text}: too long"));
     let writer = StatusWriter {
-        client: ApiClient::new(access, Watched::ALL.len() as u32, &prng.child("writer"))?,
+        client: ApiClient::new(access, &prng.child("writer"))?,
         orders: orders.1,
         results: results.0,
         notify: notify.clone(),
         bell: bell.clone(),
         stop: stop.clone(),
         controller: options.settings.controller,
+        wanted: boxed_zeroed(),
+        body: boxed_zeroed(),
         lease_namespace: Short::new(&options.lease_namespace).map_err(|_| "lease namespace")?,
         holder: short(&format!("serval-{:016x}", entropy::boot_id()))?,
     };
     let status = writer.client.stopper();
     crew.spawn("status", move |gate| {
+        parse_slot::prepare();
         gate.wait();
         writer.run();
     });
@@ -148,12 +152,14 @@ pub fn spawn(options: &ControllerOptions, crew: &mut Crew) -> Result<Handle, Str
         sockets: sockets.collect(),
         numbers,
         poll,
+        events: Events::with_capacity(256),
         stop: stop.clone(),
         document: boxed_zeroed(),
         prng: prng.child("push"),
         secret: Short::new(&options.secret).map_err(|_| "the admin token is too long")?,
     };
     crew.spawn("controller", move |gate| {
+        parse_slot::prepare();
         gate.wait();
         main.run();
     });
@@ -167,13 +173,14 @@ fn spawn_watches(
     crew: &mut Crew,
 ) -> Result<Vec<Feed>, String> {
     let mut feeds = Vec::new();
-    for (slot, kind) in Watched::ALL.into_iter().enumerate() {
+    for kind in Watched::ALL {
         let name = kind.served().name;
         let (access, notify) = (access.clone(), notify.clone());
-        let built = WatchThread::new(kind, access, slot as u32, AsJson, notify, prng.child(name))?;
+        let built = WatchThread::new(kind, access, AsJson, notify, prng.child(name))?;
         let (thread, feed) = built;
         feeds.push(feed);
         crew.spawn(name.get(..15).unwrap_or(name), move |gate| {
+            parse_slot::prepare();
             gate.wait();
             thread.run();
         });

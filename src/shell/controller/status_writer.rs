@@ -11,13 +11,13 @@ use crate::resource::document::Document;
 use crate::resource::{Key, Kind, Meta};
 use crate::shell::kube::api_client::{ApiClient, Computed, Target};
 use crate::shell::log::log;
-use crate::shell::place::boxed_zeroed;
 use crate::shell::{clock, json};
 use crate::stdx::pack::{Pack, Packer, Unpacker};
 use crate::stdx::ring::{Consumer, Producer};
 use crate::stdx::{Full, Short};
 use core::sync::atomic::{AtomicBool, Ordering};
 use mio::Waker;
+use std::boxed::Box;
 use std::sync::{Arc, Condvar, Mutex};
 
 /// The controller thread's end of the orders.
@@ -161,6 +161,10 @@ pub struct StatusWriter {
     pub lease_namespace: Short<63>,
     /// Who takes the Lease.
     pub holder: Short<253>,
+    /// To parse an order's body into.
+    pub wanted: Box<Document>,
+    /// An order's body, while its place in the ring is free again.
+    pub body: Box<Body>,
 }
 
 /// The Lease whose transitions are the epoch.
@@ -169,8 +173,6 @@ pub const LEASE: &str = "serval-controller";
 impl StatusWriter {
     /// Works until told to stop.
     pub fn run(mut self) {
-        let mut wanted = boxed_zeroed::<Document>();
-        let mut body = boxed_zeroed::<Body>();
         while !self.stop.load(Ordering::Acquire) {
             let Some(record) = self.orders.peek() else {
                 self.bell.wait();
@@ -190,10 +192,10 @@ impl StatusWriter {
                 key.unpack(&mut from);
                 uid.unpack(&mut from);
                 let text = from.take(from.rest());
-                body.0[..text.len()].copy_from_slice(text);
+                self.body.0[..text.len()].copy_from_slice(text);
                 let len = text.len();
                 self.orders.pop();
-                let ok = self.write(kind, &key, &uid, &body.0[..len], &mut wanted);
+                let ok = self.write(kind, &key, &uid, len);
                 Outcome::Status { ok, kind, key }
             };
             // The ring holds an answer to every order that fits the orders' ring.
@@ -217,15 +219,9 @@ impl StatusWriter {
         }
     }
 
-    fn write(
-        &mut self,
-        kind: u8,
-        key: &Key,
-        uid: &Short<40>,
-        body: &[u8],
-        wanted: &mut Document,
-    ) -> bool {
-        if json::parse(body, wanted).is_err() {
+    fn write(&mut self, kind: u8, key: &Key, uid: &Short<40>, body_len: usize) -> bool {
+        let StatusWriter { wanted, body, .. } = self;
+        if json::parse(&body.0[..body_len], wanted).is_err() {
             log!(Error, "status", "the status of {key} does not fit a document");
             return false;
         }
@@ -236,8 +232,7 @@ impl StatusWriter {
         let controller = self.controller;
         let now = clock::now();
         let written = self.client.patch_status(target, |object, out| {
-            let wanted = wanted.root();
-            match merge(kind, object, wanted, controller.as_str(), now.wall, out) {
+            match merge(kind, object, wanted.root(), controller.as_str(), now.wall, out) {
                 true => Computed::Status,
                 false => Computed::Equal,
             }
@@ -255,7 +250,8 @@ impl StatusWriter {
     }
 }
 
-/// An order's body, while its place in the ring is free again.
-struct Body([u8; MAX_STATUS_SIZE_BYTES as usize]);
+/// Room for one order's body.
+#[derive(Debug)]
+pub struct Body([u8; MAX_STATUS_SIZE_BYTES as usize]);
 
 crate::zeroed_struct!(Body { 0: [u8; MAX_STATUS_SIZE_BYTES as usize] });

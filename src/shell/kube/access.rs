@@ -8,7 +8,7 @@ use crate::kube::config::{self, ConfigError, Material, Token};
 use crate::limits::{KUBE_PEM_BYTES, KUBE_TOKEN_BYTES};
 use crate::resource::document::Document;
 use crate::shell::place::boxed_zeroed;
-use crate::shell::tls::rustls::{ClientIdentity, ErrorText};
+use crate::shell::tls::rustls::{ClientIdentity, ErrorText, TlsSlot};
 use crate::shell::{files, yaml};
 use crate::stdx::Inline;
 use crate::stdx::fnv::Fnv;
@@ -29,18 +29,38 @@ impl fmt::Display for AccessError {
 }
 
 /// PEM text that is inline or in a file.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Source {
     Inline(Box<[u8]>),
     File(Box<[u8]>),
 }
 
 /// A bearer token.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum TokenSource {
     None,
     Inline(Box<[u8]>),
     File(Box<[u8]>),
+}
+
+// Keys and tokens are never printed.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Inline(_) => f.write_str("inline"),
+            Source::File(path) => write!(f, "{:?}", core::str::from_utf8(path)),
+        }
+    }
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TokenSource::None => f.write_str("none"),
+            TokenSource::Inline(_) => f.write_str("inline"),
+            TokenSource::File(path) => write!(f, "{:?}", core::str::from_utf8(path)),
+        }
+    }
 }
 
 /// A token's bytes.
@@ -75,9 +95,14 @@ struct TlsSources {
 #[derive(Debug)]
 pub struct PemBuffers {
     parts: [[u8; KUBE_PEM_BYTES as usize]; 3],
+    /// One block, decoded.
+    scratch: [u8; KUBE_PEM_BYTES as usize],
 }
 
-crate::zeroed_struct!(PemBuffers { parts: [[u8; KUBE_PEM_BYTES as usize]; 3] });
+crate::zeroed_struct!(PemBuffers {
+    parts: [[u8; KUBE_PEM_BYTES as usize]; 3],
+    scratch: [u8; KUBE_PEM_BYTES as usize],
+});
 
 impl Access {
     /// From a kubeconfig file; an empty `context` is its current one.
@@ -206,7 +231,7 @@ impl Access {
     /// only when that number is not `known`: None then, and without TLS.
     pub fn identity(
         &self,
-        slot: u32,
+        slot: TlsSlot,
         buffers: &mut PemBuffers,
         known: u64,
     ) -> Result<Option<(ClientIdentity, u64)>, ErrorText> {
@@ -229,7 +254,8 @@ impl Access {
         if number == known {
             return Ok(None);
         }
-        let identity = ClientIdentity::new(slot, authority, client, &tls.name)?;
+        let identity =
+            ClientIdentity::new(slot, authority, client, &tls.name, &mut buffers.scratch)?;
         Ok(Some((identity, number)))
     }
 }
@@ -286,9 +312,9 @@ mod tests {
         let path = write("identity", &config(&user));
         let access = Access::from_kubeconfig(&path, "").unwrap();
         let mut buffers = boxed_zeroed::<PemBuffers>();
-        let (_, number) = access.identity(0, &mut buffers, 0).unwrap().expect("new");
-        assert!(access.identity(0, &mut buffers, number).unwrap().is_none());
-        assert!(access.identity(0, &mut buffers, number ^ 1).unwrap().is_some());
+        let (_, number) = access.identity(None, &mut buffers, 0).unwrap().expect("new");
+        assert!(access.identity(None, &mut buffers, number).unwrap().is_none());
+        assert!(access.identity(None, &mut buffers, number ^ 1).unwrap().is_some());
         assert!(!access.token_changes());
         std::fs::remove_file(path).unwrap();
     }

@@ -17,7 +17,7 @@ use crate::kube::status_patch::{self, StatusPatch, WriteError, Written};
 use crate::limits::KUBE_BODY_BYTES;
 use crate::resource::document::{Document, Value};
 use crate::shell::place::boxed_zeroed;
-use crate::shell::tls::rustls::ErrorText;
+use crate::shell::tls::rustls::{ErrorText, make_client_slot};
 use crate::shell::{clock, json};
 use crate::stdx::{Instant, Prng};
 use crate::wire::json::JsonWriter;
@@ -99,8 +99,10 @@ pub struct ApiClient {
 }
 
 impl ApiClient {
-    /// Built before the seal. `slot` names the allocation region of its TLS.
-    pub fn new(access: Arc<Access>, slot: u32, prng: &Prng) -> Result<ApiClient, String> {
+    /// Built before the seal. Its thread prepares its parse slot and reserve itself, before the seal:
+    /// [`prepare`](crate::shell::parse_slot::prepare).
+    pub fn new(access: Arc<Access>, prng: &Prng) -> Result<ApiClient, String> {
+        let slot = access.is_tls().then(make_client_slot).flatten();
         let transport = Transport::new(&access, slot).map_err(|error| format!("{error}"))?;
         let credentials = Credentials::new(access, slot, clock::now())?;
         let access = &credentials.access;

@@ -7,7 +7,7 @@
 use super::access::{Access, PemBuffers, TokenText};
 use crate::limits::{KUBE_IDENTITY_PERIOD_MS, KUBE_TOKEN_PERIOD_MS};
 use crate::shell::place::boxed_zeroed;
-use crate::shell::tls::rustls::ClientIdentity;
+use crate::shell::tls::rustls::{ClientIdentity, TlsSlot};
 use crate::stdx::{Duration, Instant, Now};
 use std::boxed::Box;
 use std::format;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub struct Credentials {
     /// Where to connect.
     pub access: Arc<Access>,
-    slot: u32,
+    slot: TlsSlot,
     identity: Option<ClientIdentity>,
     /// Changes with the identity's files.
     number: u64,
@@ -32,7 +32,7 @@ pub struct Credentials {
 
 impl Credentials {
     /// Reads everything for the first time; what is wrong is said.
-    pub fn new(access: Arc<Access>, slot: u32, now: Now) -> Result<Credentials, String> {
+    pub fn new(access: Arc<Access>, slot: TlsSlot, now: Now) -> Result<Credentials, String> {
         let mut pem = boxed_zeroed::<PemBuffers>();
         let identity = access.identity(slot, &mut pem, 0);
         let identity = identity.map_err(|text| String::from(text.as_str()))?;

@@ -7,7 +7,7 @@ use super::access::Access;
 use crate::kube::Trouble;
 use crate::limits::{KUBE_BODY_BYTES, KUBE_KEEPALIVE_MS, KUBE_REQUEST_BYTES, TLS_PLAIN_BYTES};
 use crate::shell::place::boxed_zeroed;
-use crate::shell::tls::rustls::{ClientIdentity, ErrorText, TlsClient, TlsState};
+use crate::shell::tls::rustls::{ClientIdentity, ErrorText, TlsClient, TlsSlot, TlsState};
 use crate::stdx::{Duration, Inline};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -68,8 +68,8 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// Built before the seal. `slot` names the allocation region of its TLS connections.
-    pub fn new(access: &Access, slot: u32) -> io::Result<Transport> {
+    /// Built before the seal; `slot` is for its TLS connections.
+    pub fn new(access: &Access, slot: TlsSlot) -> io::Result<Transport> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         Ok(Transport {

@@ -14,6 +14,7 @@ use crate::kube::watch::{Event, Input, Output, Settings, Watch};
 use crate::limits::KUBE_RING_BYTES;
 use crate::resource::document::Document;
 use crate::shell::place::boxed_zeroed;
+use crate::shell::tls::rustls::make_client_slot;
 use crate::shell::{clock, json};
 use crate::stdx::ring::{Consumer, Producer};
 use crate::stdx::{Duration, Full, Instant, Prng};
@@ -77,7 +78,9 @@ impl Feed {
     /// Drops the oldest record; there must be one.
     pub fn pop(&mut self) {
         self.consumer.pop();
-        if self.shared.wants_room.swap(false, Ordering::AcqRel) {
+        // A thread that waits for room wants it for a large record: not a wake per small one.
+        let is_empty = self.consumer.peek().is_none();
+        if is_empty && self.shared.wants_room.swap(false, Ordering::SeqCst) {
             self.wake();
         }
     }
@@ -184,16 +187,17 @@ pub struct WatchThread<E: Encode> {
 
 impl<E: Encode> WatchThread<E> {
     /// Builds the thread's state and reads CA, certificate and token for the first time. `notify`
-    /// wakes the consumer when records wait; `slot` names the allocation region of its TLS.
+    /// wakes the consumer when records wait. The thread prepares its parse slot and reserve itself,
+    /// before the seal: [`prepare`](crate::shell::parse_slot::prepare).
     pub fn new(
         kind: Watched,
         access: Arc<Access>,
-        slot: u32,
         encode: E,
         notify: Arc<Waker>,
         prng: Prng,
     ) -> Result<(WatchThread<E>, Feed), String> {
         let name = kind.served().name;
+        let slot = access.is_tls().then(make_client_slot).flatten();
         let transport = Transport::new(&access, slot).map_err(|e| format!("{name}: {e}"))?;
         let credentials = Credentials::new(access, slot, clock::now());
         let credentials = credentials.map_err(|text| format!("{name}: {text}"))?;

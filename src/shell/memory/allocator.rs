@@ -110,7 +110,7 @@ unsafe impl GlobalAlloc for Allocator {
         }
         before_system(layout.size());
         // SAFETY: the caller's layout.
-        unsafe { System.alloc(layout) }
+        unsafe { if is_mapped(layout) { map(layout) } else { System.alloc(layout) } }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
@@ -121,7 +121,7 @@ unsafe impl GlobalAlloc for Allocator {
         }
         before_system(layout.size());
         // SAFETY: the caller's layout.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { if is_mapped(layout) { map(layout) } else { System.alloc_zeroed(layout) } }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
@@ -134,7 +134,8 @@ unsafe impl GlobalAlloc for Allocator {
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         let slot = slot_of(pointer);
-        if slot.is_none() && SEAL.load(Ordering::Relaxed) == OPEN && scope::current().is_none() {
+        let open = SEAL.load(Ordering::Relaxed) == OPEN && scope::current().is_none();
+        if slot.is_none() && open && layout.align() <= MALLOC_ALIGN {
             before_system(size);
             freed(layout.size());
             // SAFETY: outside scopes before the seal what is not of a slot is System's.
@@ -158,6 +159,27 @@ unsafe impl GlobalAlloc for Allocator {
             }
             new
         }
+    }
+}
+
+/// What libc's malloc aligns to.
+const MALLOC_ALIGN: usize = 16;
+
+/// Large blocks of a larger alignment are mapped: libc would take them by aligned_alloc and write
+/// zeros to every page, though most of a table above its capacity is never touched.
+fn is_mapped(layout: Layout) -> bool {
+    layout.align() > MALLOC_ALIGN && layout.align() <= 4096 && layout.size() >= 1 << 16
+}
+
+/// # Safety
+/// The contract of [`GlobalAlloc::alloc_zeroed`], for a layout that [`is_mapped`].
+unsafe fn map(layout: Layout) -> *mut u8 {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a fresh anonymous mapping of zero pages, aligned to a page.
+    unsafe {
+        let start = libc::mmap(ptr::null_mut(), layout.size(), protection, flags, -1, 0);
+        if start == libc::MAP_FAILED { ptr::null_mut() } else { start.cast() }
     }
 }
 
@@ -218,7 +240,13 @@ unsafe fn free_system(pointer: *mut u8, layout: Layout) {
                 freed(layout.size());
             }
             // SAFETY: not of a slot, not of the emergency arena: System's.
-            unsafe { System.dealloc(pointer, layout) };
+            unsafe {
+                if is_mapped(layout) {
+                    libc::munmap(pointer.cast(), layout.size());
+                } else {
+                    System.dealloc(pointer, layout);
+                }
+            };
         }
     }
 }

@@ -1,4 +1,178 @@
 //! The router role: traffic threads, the admin thread, the file thread.
+//!
+//! ```text
+//! controller ─▶ admin thread ─▶ ConfigStorage ─▶ N traffic threads ─▶ backends
+//!                    └─▶ served ─▶ file thread ─▶ --state-dir
+//! ```
 
+pub mod pages;
 pub mod served;
 pub mod state_file;
+
+use crate::config::storage::Writer;
+use crate::config::{ConfigStorage, Source};
+use crate::limits::Capacities;
+use crate::router::update::Updater;
+use crate::router::{Options, Worker};
+use crate::shell::admin::Server;
+use crate::shell::files::Folder;
+use crate::shell::log::log;
+use crate::shell::net::{Traffic, run_worker};
+use crate::shell::place::boxed_zeroed;
+use crate::shell::threads::Crew;
+use crate::shell::{clock, entropy, parse_slot};
+use crate::stdx::{Duration, Short};
+use core::sync::atomic::{AtomicBool, Ordering};
+use pages::{Pages, Shown};
+use served::ServedCell;
+use state_file::FileThread;
+use std::boxed::Box;
+use std::format;
+use std::net::SocketAddr;
+use std::string::String;
+use std::sync::Arc;
+use std::vec::Vec;
+
+/// What the role needs to know.
+#[derive(Clone, Debug)]
+pub struct RouterOptions {
+    /// Capacities in force.
+    pub capacities: Capacities,
+    /// Admin port.
+    pub admin: SocketAddr,
+    /// Token that a push needs; empty: none.
+    pub token: String,
+    /// Where the last good configuration is kept; empty: nowhere.
+    pub state_dir: String,
+    /// Endpoints on loopback may be connected to: standalone, and routers on loopback.
+    pub allow_loopback: bool,
+}
+
+/// A router whose threads are spawned.
+#[derive(Debug)]
+pub struct Handle {
+    /// What other threads know of it.
+    pub shown: Shown,
+    stop: Arc<AtomicBool>,
+}
+
+impl Handle {
+    /// Begins to drain: no new connections, what runs finishes.
+    pub fn drain(&self) {
+        self.shown.controls.iter().for_each(|control| control.drain());
+    }
+
+    /// Whether every worker has drained.
+    pub fn is_drained(&self) -> bool {
+        self.shown.controls.iter().all(|control| control.status().has_ended())
+    }
+
+    /// Ends all threads.
+    pub fn stop(&self) {
+        self.shown.controls.iter().for_each(|control| control.stop());
+        self.shown.served.end();
+        self.stop.store(true, Ordering::Release);
+    }
+}
+
+/// The configuration's storage, and what was loaded into it.
+#[derive(Debug)]
+pub struct Configuration {
+    /// The storage.
+    pub storage: &'static ConfigStorage,
+    /// Its writer.
+    pub writer: Writer<'static>,
+    /// Knows what is served.
+    pub updater: Box<Updater>,
+    folder: Option<Folder>,
+}
+
+/// Builds the storage and takes the saved configuration.
+pub fn configuration(capacities: &Capacities, state_dir: &str) -> Result<Configuration, String> {
+    let storage = Box::leak(boxed_zeroed::<ConfigStorage>());
+    storage.set_caps(capacities);
+    let storage: &'static ConfigStorage = storage;
+    let mut writer = storage.writer().expect("the first to ask");
+    let mut updater = boxed_zeroed::<Updater>();
+    if state_dir.is_empty() {
+        return Ok(Configuration { storage, writer, updater, folder: None });
+    }
+    let folder = Folder::open(state_dir.as_bytes());
+    let folder = folder.map_err(|error| format!("--state-dir {state_dir}: {error}"))?;
+    match state_file::load(&folder, &mut updater, &mut writer) {
+        Ok(true) => {
+            let identity = updater.served().0;
+            let (epoch, generation) = (identity.epoch, identity.generation);
+            log!(Info, "state", "loaded epoch={epoch} generation={generation}");
+        }
+        Ok(false) => {}
+        Err(error) => log!(Warn, "state", "{state_dir}/snapshot.jsonl passed over: {error}"),
+    }
+    Ok(Configuration { storage, writer, updater, folder: Some(folder) })
+}
+
+/// Spawns workers, admin thread and file thread into `crew`. With `own_writer` the admin port takes
+/// pushes; else the writer is given back, for whoever owns the configuration.
+pub fn spawn(
+    options: &RouterOptions,
+    configuration: Configuration,
+    own_writer: bool,
+    crew: &mut Crew,
+) -> Result<(Handle, Option<Writer<'static>>), String> {
+    let Configuration { storage, writer, updater, folder } = configuration;
+    let served = Arc::new(ServedCell::default());
+    let (identity, source) = updater.served();
+    if source != Source::None {
+        served.set(identity, source);
+    }
+    let mut controls = Vec::new();
+    for index in 0..options.capacities.max_workers {
+        let made = spawn_worker(options, storage, index, crew);
+        controls.push(made.map_err(|error| format!("worker {index}: {error}"))?);
+    }
+    let boot_id = entropy::boot_id();
+    let shown = Shown { storage, controls, served: served.clone(), boot_id };
+    if let Some(folder) = folder {
+        let saved = served.get().change;
+        let thread = FileThread::new(folder, storage, served);
+        crew.spawn("file", move |gate| {
+            gate.wait();
+            thread.run(saved);
+        });
+    }
+    let server = Server::bind(options.admin);
+    let mut server = server.map_err(|error| format!("--admin {}: {error}", options.admin))?;
+    let token = Short::new(&options.token).map_err(|_| "the admin token is too long")?;
+    let (own, given) = if own_writer { (Some(writer), None) } else { (None, Some(writer)) };
+    let mut pages = Pages::new(shown.clone(), own, updater, token, options.capacities);
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    crew.spawn("admin", move |gate| {
+        parse_slot::prepare();
+        gate.wait();
+        while !stopped.load(Ordering::Acquire) {
+            server.turn(&mut pages, Duration::from_millis(200));
+        }
+    });
+    Ok((Handle { shown, stop }, given))
+}
+
+fn spawn_worker(
+    options: &RouterOptions,
+    storage: &'static ConfigStorage,
+    index: u32,
+    crew: &mut Crew,
+) -> std::io::Result<Arc<crate::shell::net::Control>> {
+    let (mut traffic, control) = Traffic::new(&options.capacities)?;
+    let control = Arc::new(control);
+    let mut worker = boxed_zeroed::<Worker>();
+    let chosen = Options { allow_loopback: options.allow_loopback };
+    worker.init(&options.capacities, chosen, entropy::seed(), clock::now().mono);
+    let mut reader = storage.reader().expect("a seat for every worker");
+    let orders = control.clone();
+    crew.spawn(&format!("worker-{index}"), move |gate| {
+        gate.wait();
+        run_worker(&mut traffic, &mut worker, &mut reader, &orders);
+    });
+    Ok(control)
+}

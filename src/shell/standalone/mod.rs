@@ -2,4 +2,5 @@
 
 pub mod check;
 pub mod folder;
+pub mod main_loop;
 pub mod manifests;

@@ -6,8 +6,11 @@
 //! (its store is shared between connections, so its memory would escape from theirs, §5).
 
 use crate::limits::{
-    KUBE_CERTIFICATES, TLS_ERROR_BYTES, TLS_INPUT_BYTES, TLS_OUTPUT_BYTES, TLS_PLAIN_BYTES,
+    KUBE_CERTIFICATES, KUBE_TLS_SLOT_BYTES, KUBE_TLS_SLOT_SOFT_CAP_BYTES, TLS_ERROR_BYTES,
+    TLS_INPUT_BYTES, TLS_OUTPUT_BYTES, TLS_PLAIN_BYTES,
 };
+use crate::shell::memory::scope::{self, Left};
+use crate::shell::memory::{Slot, SlotPool};
 use crate::shell::place::boxed_zeroed;
 use crate::stdx::text::Truncating;
 use crate::stdx::{Full, Inline};
@@ -35,13 +38,25 @@ const RESERVE_BYTES: usize = 1024;
 /// Record header, nonce, padding and tag around one record's plaintext.
 const OVERHEAD_BYTES: usize = 64;
 
-/// The one place where work of rustls gets its allocation scope: every call into rustls, and every
-/// drop of what it made, runs in here. `slot` names the fixed region of the connection.
-fn in_scope<T>(slot: u32, work: impl FnOnce() -> T) -> T {
-    // Once shell::memory has its scopes: let _scope = crate::shell::memory::scope::enter(slot);
-    let _ = slot;
-    work()
+/// The fixed region that rustls' allocations of one owner go to; None in tests.
+pub type TlsSlot = Option<&'static Slot>;
+
+/// A slot for one client thread: its connection and its identity, during a rotation two of those.
+/// Before the seal. The thread needs a reserve too (`parse_slot::prepare` gives it one).
+pub fn make_client_slot() -> TlsSlot {
+    // It lives as long as the process, like its thread.
+    let pool = SlotPool::new(1, KUBE_TLS_SLOT_BYTES as usize, KUBE_TLS_SLOT_SOFT_CAP_BYTES);
+    let pool = Box::leak(Box::new(pool));
+    pool.take().map(|handle| pool.slot(handle))
 }
+
+/// The one place where work of rustls gets its allocation scope: every call into rustls, and every
+/// drop of what it made, runs in here. What is left may say that its owner must be dropped.
+fn in_scope<T>(slot: TlsSlot, work: impl FnOnce() -> T) -> (T, Left) {
+    scope::run(slot, work)
+}
+
+const TOO_MUCH_MEMORY: &str = "TLS took more memory than its slot has";
 
 fn text_of(error: &impl core::fmt::Display) -> ErrorText {
     let mut buffer = [0; TLS_ERROR_BYTES as usize];
@@ -56,42 +71,52 @@ fn text_of(error: &impl core::fmt::Display) -> ErrorText {
 /// What a client trusts, who it is, and the name that it expects: built from PEM, then immutable.
 #[derive(Debug)]
 pub struct ClientIdentity {
-    slot: u32,
+    slot: TlsSlot,
     config: Option<Arc<ClientConfig>>,
     name: ServerName<'static>,
 }
 
 impl ClientIdentity {
     /// From a CA bundle, a certificate chain with its key (if the client has one), and the name or
-    /// address that the server's certificate must have. PEM blocks of other kinds are ignored.
+    /// address that the server's certificate must have. PEM blocks of other kinds are ignored; each
+    /// is decoded into `scratch`.
     pub fn new(
-        slot: u32,
+        slot: TlsSlot,
         authorities: &[u8],
         client: Option<(&[u8], &[u8])>,
         name: &str,
+        scratch: &mut [u8],
     ) -> Result<ClientIdentity, ErrorText> {
-        in_scope(slot, || {
+        let (made, left) = in_scope(slot, || {
             let name = ServerName::try_from(name).map_err(|error| text_of(&error))?.to_owned();
-            let config = Some(Arc::new(client_config(authorities, client)?));
+            let config = Some(Arc::new(client_config(authorities, client, scratch)?));
             Ok(ClientIdentity { slot, config, name })
-        })
+        });
+        // Dropping it is its own work in the scope.
+        let made = made?;
+        if left.must_close() { Err(text_of(&TOO_MUCH_MEMORY)) } else { Ok(made) }
     }
 }
 
 impl Drop for ClientIdentity {
     fn drop(&mut self) {
-        in_scope(self.slot, || drop(self.config.take()));
+        let ((), _) = in_scope(self.slot, || {
+            drop(self.config.take());
+            // The name may own its text.
+            self.name = ServerName::IpAddress(core::net::Ipv4Addr::LOCALHOST.into());
+        });
     }
 }
 
 fn client_config(
     authorities: &[u8],
     client: Option<(&[u8], &[u8])>,
+    scratch: &mut [u8],
 ) -> Result<ClientConfig, ErrorText> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(authorities, "certificate authority")? {
-        roots.add(certificate).map_err(|error| text_of(&error))?;
-    }
+    certificates(authorities, "certificate authority", scratch, |der| {
+        roots.add(CertificateDer::from(der)).map_err(|error| text_of(&error))
+    })?;
     let provider = Arc::new(::rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -99,9 +124,13 @@ fn client_config(
         .with_root_certificates(roots);
     let mut config = match client {
         None => builder.with_no_client_auth(),
-        Some((chain, key)) => {
-            let chain = certificates(chain, "client certificate")?;
-            let key = private_key(key)?;
+        Some((pem, key)) => {
+            let mut chain = Vec::new();
+            certificates(pem, "client certificate", scratch, |der| {
+                chain.push(CertificateDer::from(der.to_vec()));
+                Ok(())
+            })?;
+            let key = private_key(key, scratch)?;
             builder.with_client_auth_cert(chain, key).map_err(|error| text_of(&error))?
         }
     };
@@ -110,16 +139,16 @@ fn client_config(
     Ok(config)
 }
 
-/// Reads PEM blocks into a buffer of their largest possible size.
+/// Decodes PEM blocks, one after the other into `scratch`.
 fn blocks(
     pem: &[u8],
+    scratch: &mut [u8],
     mut take: impl FnMut(Label, &[u8]) -> Result<(), ErrorText>,
 ) -> Result<(), ErrorText> {
-    let mut buffer = std::vec![0; pem.len() / 4 * 3 + 3];
     let mut blocks = Blocks::new(pem);
-    while let Some(block) = blocks.next_into(&mut buffer) {
+    while let Some(block) = blocks.next_into(scratch) {
         let (label, len) = block.map_err(|error| text_of(&PemText(error)))?;
-        take(label, &buffer[..len])?;
+        take(label, &scratch[..len])?;
     }
     Ok(())
 }
@@ -137,26 +166,32 @@ impl core::fmt::Display for PemText {
     }
 }
 
-fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, ErrorText> {
-    let mut all = Vec::new();
-    blocks(pem, |label, der| {
-        if label == Label::Certificate {
-            if all.len() == KUBE_CERTIFICATES as usize {
-                return Err(text_of(&format_args!("{what}: more than {KUBE_CERTIFICATES}")));
-            }
-            all.push(CertificateDer::from(der.to_vec()));
+fn certificates(
+    pem: &[u8],
+    what: &str,
+    scratch: &mut [u8],
+    mut take: impl FnMut(&[u8]) -> Result<(), ErrorText>,
+) -> Result<(), ErrorText> {
+    let mut count = 0;
+    blocks(pem, scratch, |label, der| {
+        if label != Label::Certificate {
+            return Ok(());
         }
-        Ok(())
+        count += 1;
+        if count > KUBE_CERTIFICATES {
+            return Err(text_of(&format_args!("{what}: more than {KUBE_CERTIFICATES}")));
+        }
+        take(der)
     })?;
-    if all.is_empty() {
+    if count == 0 {
         return Err(text_of(&format_args!("{what}: no CERTIFICATE block")));
     }
-    Ok(all)
+    Ok(())
 }
 
-fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, ErrorText> {
+fn private_key(pem: &[u8], scratch: &mut [u8]) -> Result<PrivateKeyDer<'static>, ErrorText> {
     let mut key = None;
-    blocks(pem, |label, der| {
+    let read = blocks(pem, scratch, |label, der| {
         let found: PrivateKeyDer<'static> = match label {
             Label::Pkcs8Key => PrivatePkcs8KeyDer::from(der.to_vec()).into(),
             Label::Pkcs1Key => PrivatePkcs1KeyDer::from(der.to_vec()).into(),
@@ -166,7 +201,10 @@ fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, ErrorText> {
         };
         key.get_or_insert(found);
         Ok(())
-    })?;
+    });
+    // The key stays nowhere but in rustls.
+    scratch.fill(0);
+    read?;
     key.ok_or_else(|| text_of(&"client key: no PRIVATE KEY block"))
 }
 
@@ -240,7 +278,7 @@ pub enum TlsState {
 /// One client connection at a time, with buffers for ever.
 #[expect(missing_debug_implementations, reason = "rustls' connection has none")]
 pub struct TlsClient {
-    slot: u32,
+    slot: TlsSlot,
     state: TlsState,
     connection: Option<UnbufferedClientConnection>,
     buffers: Box<Buffers>,
@@ -248,8 +286,8 @@ pub struct TlsClient {
 }
 
 impl TlsClient {
-    /// No connection yet. `slot` names the allocation region of its connections.
-    pub fn new(slot: u32) -> TlsClient {
+    /// No connection yet; `slot` is for all of its connections, one at a time.
+    pub fn new(slot: TlsSlot) -> TlsClient {
         let (state, error) = (TlsState::Idle, ErrorText::new());
         TlsClient { slot, state, connection: None, buffers: boxed_zeroed(), error }
     }
@@ -259,21 +297,32 @@ impl TlsClient {
         self.end();
         let config = identity.config.clone().expect("only Drop takes it");
         let name = identity.name.clone();
-        let made = in_scope(self.slot, || match UnbufferedClientConnection::new(config, name) {
-            Ok(connection) => Ok(connection),
-            Err(error) => Err(text_of(&error)),
-        });
+        let (made, left) =
+            in_scope(self.slot, || match UnbufferedClientConnection::new(config, name) {
+                Ok(connection) => Ok(connection),
+                Err(error) => Err(text_of(&error)),
+            });
         match made {
             Ok(connection) => {
                 (self.connection, self.state) = (Some(connection), TlsState::Handshake);
             }
             Err(text) => (self.error, self.state) = (text, TlsState::Failed),
         }
+        self.close_if_over(left);
+    }
+
+    /// A connection that holds more than its slot has is dropped before anything else runs
+    /// (shared/tls-memory.md §1); what it wanted to say is not sent.
+    fn close_if_over(&mut self, left: Left) {
+        if left.must_close() {
+            let ((), _) = in_scope(self.slot, || drop(self.connection.take()));
+            (self.state, self.error) = (TlsState::Failed, text_of(&TOO_MUCH_MEMORY));
+        }
     }
 
     /// Forgets the connection.
     pub fn end(&mut self) {
-        in_scope(self.slot, || drop(self.connection.take()));
+        let ((), _) = in_scope(self.slot, || drop(self.connection.take()));
         self.state = TlsState::Idle;
         self.buffers.input.clear();
         self.buffers.output.clear();
@@ -329,11 +378,12 @@ impl TlsClient {
     pub fn advance(&mut self) -> bool {
         let Some(connection) = self.connection.as_mut() else { return false };
         let (buffers, state) = (&mut *self.buffers, self.state);
-        let (worked, next) = in_scope(self.slot, || advance(connection, buffers, state));
+        let ((worked, next), left) = in_scope(self.slot, || advance(connection, buffers, state));
         match next {
             Ok(next) => self.state = next,
             Err(text) => (self.state, self.error) = (TlsState::Failed, text),
         }
+        self.close_if_over(left);
         worked
     }
 
@@ -350,7 +400,9 @@ impl TlsClient {
         if take == 0 {
             return 0;
         }
-        in_scope(self.slot, || encrypt(connection, buffers, &plain[..take]))
+        let (taken, left) = in_scope(self.slot, || encrypt(connection, buffers, &plain[..take]));
+        self.close_if_over(left);
+        taken
     }
 }
 

@@ -32,7 +32,7 @@ fn server(wants_client: bool, versions: &[&'static ::rustls::SupportedProtocolVe
     let key = PrivateKeyDer::from_pem_slice(SERVER_KEY).unwrap();
     let config = builder.with_single_cert(chain, key).unwrap();
     Pair {
-        client: TlsClient::new(0),
+        client: TlsClient::new(None),
         server: ServerConnection::new(Arc::new(config)).unwrap(),
         piece: 1 << 20,
         server_error: None,
@@ -87,7 +87,9 @@ impl Pair {
 }
 
 fn identity(authority: &[u8], client: Option<(&[u8], &[u8])>, name: &str) -> ClientIdentity {
-    ClientIdentity::new(0, authority, client, name).map_err(|e| e.as_str().len()).unwrap()
+    ClientIdentity::new(None, authority, client, name, &mut [0; 2048])
+        .map_err(|e| e.as_str().len())
+        .unwrap()
 }
 
 const BOTH: &[&::rustls::SupportedProtocolVersion] =
@@ -176,7 +178,7 @@ fn a_server_that_wants_a_certificate_and_gets_none() {
 #[test]
 fn keys_of_both_forms_and_bad_pem() {
     let made = |authority: &[u8], client: Option<(&[u8], &[u8])>, name: &str| {
-        let made = ClientIdentity::new(0, authority, client, name);
+        let made = ClientIdentity::new(None, authority, client, name, &mut [0; 2048]);
         made.map(|_| ()).map_err(|text| std::string::String::from(text.as_str()))
     };
     assert_eq!(made(AUTHORITY, Some((CLIENT, CLIENT_SEC1)), "a"), Ok(()));
@@ -233,7 +235,7 @@ fn garbage_and_flipped_bytes_never_panic() {
 #[test]
 fn a_message_larger_than_the_buffer() {
     let us = identity(AUTHORITY, None, "127.0.0.1");
-    let mut client = TlsClient::new(0);
+    let mut client = TlsClient::new(None);
     client.begin(&us);
     client.advance();
     client.sent(client.ciphertext().len());
