@@ -1,11 +1,53 @@
 //! limits.toml -> constants, and nothing else.
 //!
-//! In: limits.toml, the environment variable SERVAL_SHAPE (`production`, the default, or `test_min`).
-//! Out: $OUT_DIR/limits.rs, included by src/limits.rs. A bound that lacks its reason does not build.
+//! In: limits.toml, the environment variable SERVAL_SHAPE (`production`, the default, or
+//! `test_min`). Out: $OUT_DIR/limits.rs, included by src/limits.rs. A bound that lacks its reason
+//! does not build.
 #![allow(clippy::disallowed_methods, reason = "runs at build time, not in the product")]
 
 use std::fmt::Write as _;
 use std::{env, fs, path::Path};
+
+/// A bound as the generated table has it.
+struct Bound {
+    name: String,
+    kind: String,
+    unit: String,
+    why: String,
+    default: i64,
+    min: i64,
+    max: i64,
+}
+
+impl Bound {
+    fn read(entry: &toml::Value, shape: &str) -> Bound {
+        let missing = |key: &str| -> ! { panic!("{entry:?}: {key} missing") };
+        let text = |key: &str| match entry.get(key).and_then(|value| value.as_str()) {
+            Some(text) => text.to_string(),
+            None => missing(key),
+        };
+        let number = |key: &str| match entry.get(key).and_then(|value| value.as_integer()) {
+            Some(number) => number,
+            None => missing(key),
+        };
+        let (name, kind, why) = (text("name"), text("kind"), text("why"));
+        assert!(why.len() > 8, "{name}: say why");
+        let (default, min, max) = match (kind.as_str(), shape) {
+            ("spec", _) => [number("value"); 3].into(),
+            ("shape", shape) => [number(shape); 3].into(),
+            ("capacity", "production") => (number("default"), number("min"), number("max")),
+            ("capacity", _) => (number("test_min_default"), 1, number("test_min_max")),
+            (other, _) => panic!("{name}: kind {other:?}; it must be spec, shape or capacity"),
+        };
+        let ordered = min <= default && default <= max && (kind != "capacity" || min >= 1);
+        assert!(ordered, "{name}: min <= default <= max");
+        Bound { name, kind, unit: text("unit"), why, default, min, max }
+    }
+
+    fn is_capacity(&self) -> bool {
+        self.kind == "capacity"
+    }
+}
 
 fn main() {
     println!("cargo:rerun-if-changed=limits.toml");
@@ -17,83 +59,60 @@ fn main() {
     );
     let text = fs::read_to_string("limits.toml").expect("limits.toml beside build.rs");
     let file: toml::Table = text.parse().expect("limits.toml is TOML");
-    let limits = file["limit"].as_array().expect("[[limit]] entries");
-
+    let entries = file["limit"].as_array().expect("[[limit]] entries");
+    let bounds: Vec<Bound> = entries.iter().map(|entry| Bound::read(entry, &shape)).collect();
     let mut out = String::new();
-    let mut capacities: Vec<[String; 6]> = Vec::new();
-    let mut all = String::new();
-    writeln!(
-        out,
-        "/// The shape this was built with (SERVAL_SHAPE).\npub const SHAPE: &str = {shape:?};"
-    )
-    .unwrap();
-    for limit in limits {
-        let get = |key: &str| limit.get(key);
-        let text = |key: &str| {
-            get(key)
-                .and_then(|v| v.as_str())
-                .unwrap_or_else(|| panic!("{limit:?}: {key} missing"))
-                .to_string()
-        };
-        let number = |key: &str| {
-            get(key)
-                .and_then(|v| v.as_integer())
-                .unwrap_or_else(|| panic!("{limit:?}: {key} missing"))
-        };
-        let (name, unit, why) = (text("name"), text("unit"), text("why"));
-        assert!(why.len() > 8, "{name}: say why");
-        let kind = text("kind");
-        match kind.as_str() {
-            "spec" | "shape" => {
-                let value = number(if kind == "spec" { "value" } else { &shape });
-                writeln!(out, "/// {why} ({unit}).\npub const {name}: u32 = {value};").unwrap();
-                writeln!(all, "    Limit {{ name: {name:?}, kind: {kind:?}, unit: {unit:?}, default: {value}, min: {value}, max: {value}, why: {why:?} }},").unwrap();
-            }
-            "capacity" => {
-                let (default, min, max) = if shape == "production" {
-                    (number("default"), number("min"), number("max"))
-                } else {
-                    (number("test_min_default"), 1, number("test_min_max"))
-                };
-                assert!(
-                    min >= 1 && min <= default && default <= max,
-                    "{name}: min <= default <= max"
-                );
-                writeln!(out, "/// Ceiling: {why} ({unit}).\npub const {name}: u32 = {max};")
-                    .unwrap();
-                writeln!(all, "    Limit {{ name: {name:?}, kind: {kind:?}, unit: {unit:?}, default: {default}, min: {min}, max: {max}, why: {why:?} }},").unwrap();
-                capacities.push([
-                    name.to_lowercase(),
-                    name,
-                    default.to_string(),
-                    min.to_string(),
-                    max.to_string(),
-                    why,
-                ]);
-            }
-            other => panic!("{name}: kind {other:?}; it must be spec, shape or capacity"),
-        }
-    }
-    writeln!(
-        out,
-        "/// Every bound, in the order of limits.toml.\npub static LIMITS: &[Limit] = &[\n{all}];"
-    )
-    .unwrap();
-
-    writeln!(out, "/// The capacities in force, set once at start.\n#[derive(Clone, Copy, Debug, PartialEq, Eq)]\npub struct Capacities {{").unwrap();
-    for [field, _, _, _, _, why] in &capacities {
-        writeln!(out, "    /// {why}.\n    pub {field}: u32,").unwrap();
-    }
-    writeln!(out, "}}\nimpl Capacities {{\n    /// The defaults of limits.toml.\n    pub const DEFAULT: Capacities = Capacities {{").unwrap();
-    for [field, _, default, ..] in &capacities {
-        writeln!(out, "        {field}: {default},").unwrap();
-    }
-    writeln!(out, "    }};\n    pub(crate) fn field(&mut self, name: &str) -> Option<&mut u32> {{\n        match name {{").unwrap();
-    for [field, name, ..] in &capacities {
-        writeln!(out, "            {name:?} => Some(&mut self.{field}),").unwrap();
-    }
-    writeln!(out, "            _ => None,\n        }}\n    }}\n}}").unwrap();
-
+    constants(&bounds, &shape, &mut out).expect("a String takes everything");
+    table(&bounds, &mut out).expect("a String takes everything");
+    capacities(&bounds, &mut out).expect("a String takes everything");
     let path = Path::new(&env::var("OUT_DIR").unwrap()).join("limits.rs");
     fs::write(path, out).expect("OUT_DIR is writable");
+}
+
+fn constants(bounds: &[Bound], shape: &str, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "/// The shape this was built with (SERVAL_SHAPE).")?;
+    writeln!(out, "pub const SHAPE: &str = {shape:?};")?;
+    for bound in bounds {
+        let Bound { name, unit, why, max, .. } = bound;
+        let what = if bound.is_capacity() { "Ceiling: " } else { "" };
+        writeln!(out, "/// {what}{why} ({unit}).\npub const {name}: u32 = {max};")?;
+    }
+    Ok(())
+}
+
+fn table(bounds: &[Bound], out: &mut String) -> std::fmt::Result {
+    writeln!(out, "/// Every bound, in the order of limits.toml.")?;
+    writeln!(out, "pub static LIMITS: &[Limit] = &[")?;
+    for Bound { name, kind, unit, why, default, min, max } in bounds {
+        write!(out, "    Limit {{ name: {name:?}, kind: {kind:?}, unit: {unit:?}, ")?;
+        writeln!(out, "default: {default}, min: {min}, max: {max}, why: {why:?} }},")?;
+    }
+    writeln!(out, "];")
+}
+
+fn capacities(bounds: &[Bound], out: &mut String) -> std::fmt::Result {
+    let all: Vec<(String, &Bound)> = bounds
+        .iter()
+        .filter(|bound| bound.is_capacity())
+        .map(|bound| (bound.name.to_lowercase(), bound))
+        .collect();
+    writeln!(out, "/// The capacities in force, set once at start.")?;
+    writeln!(out, "#[derive(Clone, Copy, Debug, PartialEq, Eq)]\npub struct Capacities {{")?;
+    for (field, bound) in &all {
+        writeln!(out, "    /// {}.\n    pub {field}: u32,", bound.why)?;
+    }
+    writeln!(out, "}}\nimpl Capacities {{\n    /// The defaults of limits.toml.")?;
+    writeln!(out, "    pub const DEFAULT: Capacities = Capacities {{")?;
+    for (field, bound) in &all {
+        writeln!(out, "        {field}: {},", bound.default)?;
+    }
+    writeln!(
+        out,
+        "    }};\n    pub(crate) fn field(&mut self, name: &str) -> Option<&mut u32> {{"
+    )?;
+    writeln!(out, "        match name {{")?;
+    for (field, bound) in &all {
+        writeln!(out, "            {:?} => Some(&mut self.{field}),", bound.name)?;
+    }
+    writeln!(out, "            _ => None,\n        }}\n    }}\n}}")
 }

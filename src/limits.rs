@@ -117,7 +117,8 @@ const_assert!(BACKOFF_ERROR_MAX_MS <= RETRY_AFTER_MAX_MS);
 const_assert!(TLS_SLOT_SOFT_CAP_BYTES < TLS_SLOT_BYTES);
 const_assert!(JSON_SLOT_BYTES + SLOT_RESERVE_BYTES >= 3 * MAX_LINE_SIZE_BYTES + 8192);
 const_assert!(SLOT_RESERVE_BYTES >= 1024 * 1024);
-// Traffic threads, one per watched kind (15), and controller, status, sync, admin, log, files, main.
+// Traffic threads, one per watched kind (15), and controller, status, sync, admin, log, files,
+// main.
 const_assert!(MAX_THREADS >= MAX_WORKERS + 15 + 9);
 
 #[cfg(test)]

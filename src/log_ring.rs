@@ -5,8 +5,8 @@
 //! waits. Control characters are escaped, so that nobody outside can write a line of his own.
 
 use crate::limits::{LOG_RING_BYTES, MAX_LOG_LINE_BYTES};
+use crate::stdx::Wall;
 use crate::stdx::ring::{Consumer, Producer, Ring};
-use crate::stdx::{Wall, Zeroed};
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, Ordering};
 use static_assertions::const_assert;
@@ -101,8 +101,7 @@ pub struct LogRing {
     dropped: AtomicU32,
 }
 
-// SAFETY: a Ring and an atomic: both Zeroed.
-unsafe impl Zeroed for LogRing {}
+crate::zeroed_struct!(LogRing { ring: Ring<{ LOG_RING_BYTES as usize }>, dropped: AtomicU32 });
 
 /// The thread's end.
 #[derive(Debug)]

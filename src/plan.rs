@@ -23,6 +23,7 @@ use crate::limits::*;
 use crate::log_ring::LogRing;
 use crate::resource::Stores;
 use crate::resource::document::Document;
+use crate::router::worker::Worker;
 use core::fmt;
 
 /// What a process does.
@@ -119,7 +120,7 @@ impl Plan {
         }
         if role.carries() {
             plan.add("configuration slots", 2, ConfigStorage::bytes(c));
-            plan.sockets(c);
+            plan.workers(c);
         }
         let connections = u64::from(MAX_ADMIN_CONNECTIONS);
         let connection = size_of::<admin::Connection>() as u64;
@@ -139,9 +140,14 @@ impl Plan {
         self.add("status writer", 1, (size_of::<Exchange>() + size_of::<Document>()) as u64);
     }
 
-    /// Idle sockets; their buffers come on top only while data waits in them.
-    fn sockets(&mut self, c: &Capacities) {
-        let sockets = u64::from(c.max_connections) * u64::from(c.max_workers);
+    /// The traffic threads, and what the kernel takes for their idle sockets; its buffers come on
+    /// top only while data waits in them.
+    fn workers(&mut self, c: &Capacities) {
+        let workers = u64::from(c.max_workers);
+        self.add("workers: connections, exchanges", workers, workers * Worker::bytes(c));
+        let buffers = workers * u64::from(c.max_io_buffers);
+        self.add("IO buffers", buffers, buffers * u64::from(IO_BUFFER_BYTES));
+        let sockets = u64::from(c.max_connections) * workers;
         self.add("kernel: sockets", sockets, sockets * u64::from(SOCKET_KERNEL_BYTES));
     }
 
@@ -249,8 +255,8 @@ mod tests {
             Plan::of(Role::Controller, c).total() + Plan::of(Role::Router, c).total()
         };
         let least = total(&Capacities::DEFAULT);
-        // Not in the core's plan: bodies of requests are never held, buffers are the worker's.
-        let elsewhere = ["MAX_REQUEST_BODY_MIB", "SOCKET_BUFFER_BYTES", "MAX_IO_BUFFERS"];
+        // Bodies are never held as a whole; socket buffers are the kernel's, while data waits.
+        let elsewhere = ["MAX_REQUEST_BODY_MIB", "SOCKET_BUFFER_BYTES"];
         for limit in LIMITS.iter().filter(|l| l.kind == "capacity" && l.max > l.default) {
             let mut c = Capacities::DEFAULT;
             c.set(limit.name, limit.max).unwrap();

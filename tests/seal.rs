@@ -1,5 +1,5 @@
-//! The seal, on a real process: each case runs in a process of its own with the allocator installed,
-//! because most of them must die.
+//! The seal, on a real process: each case runs in a process of its own with the allocator
+//! installed, because most of them must die.
 //!
 //! In: `cargo test --test seal [-- NAME]`. This file starts itself with `--case NAME` and looks at
 //! how that ended and what it wrote to descriptor 2.

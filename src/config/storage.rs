@@ -13,7 +13,7 @@ use super::snapshot::{Invalid, Snapshot};
 use crate::limits::{Capacities, MAX_WORKERS};
 use crate::router::route_table::RouteTable;
 use crate::stdx::double_buffer::{self, DoubleBuffer};
-use crate::stdx::{Zeroed, zeroed_in_place};
+use crate::stdx::zeroed_in_place;
 use core::mem::MaybeUninit;
 
 /// Readers that a storage has seats for: the workers, and one for whoever else looks.
@@ -52,8 +52,7 @@ pub struct ConfigStorage {
     buffer: DoubleBuffer<Slot, MAX_READERS>,
 }
 
-// SAFETY: one field, which is Zeroed.
-unsafe impl Zeroed for ConfigStorage {}
+crate::zeroed_struct!(ConfigStorage { buffer: DoubleBuffer<Slot, MAX_READERS> });
 
 impl ConfigStorage {
     /// Builds an empty storage in place: two empty Snapshots at generation 0.

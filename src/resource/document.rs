@@ -415,10 +415,8 @@ mod tests {
     use std::string::ToString;
 
     fn build(f: impl Fn(&mut Document) -> Result<(), DocumentError>) -> Box<Document> {
-        let mut boxed = Box::<Document>::new_uninit();
-        crate::stdx::zeroed_in_place(&mut boxed).clear();
-        // SAFETY: zeroed_in_place made it a value.
-        let mut document = unsafe { boxed.assume_init() };
+        let mut document = crate::stdx::zeroed_box::<Document>();
+        document.clear();
         f(&mut document).unwrap();
         document
     }

@@ -51,7 +51,8 @@ pub trait Object: Pack + Zeroed {
     /// Who it is.
     fn meta_mut(&mut self) -> &mut Meta;
 
-    /// A hash by which reconcile finds objects other than by key (slices by their Service); 0: none.
+    /// A hash by which reconcile finds objects other than by key (slices by their Service); 0:
+    /// none.
     fn tag(&self) -> u64 {
         0
     }

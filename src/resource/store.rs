@@ -11,7 +11,7 @@
 use super::{Key, Meta, Object};
 use crate::limits::{MAX_OBJECT_PACKED_BYTES, MAX_STUBS_PER_STORE, STORE_BLOCK_BYTES};
 use crate::stdx::pack::{Packer, Unpacker};
-use crate::stdx::{Full, Table, Zeroed};
+use crate::stdx::{Full, Table};
 
 const NONE: u32 = u32::MAX;
 const BLOCK: usize = STORE_BLOCK_BYTES as usize;
@@ -91,9 +91,22 @@ pub struct ResourceStore<const N: usize, const BLOCKS: usize> {
     version: u64,
 }
 
-// SAFETY: tables are Zeroed, integers too; `init` must come first, which every use asserts by
-// the caps being above zero.
-unsafe impl<const N: usize, const B: usize> Zeroed for ResourceStore<N, B> {}
+// `init` must come first, which every use asserts by the caps being above zero.
+crate::zeroed_struct!(ResourceStore<N, BLOCKS> {
+    slots: Table<Slot, N>,
+    buckets: Table<u32, N>,
+    order: Table<u32, N>,
+    free_slot: u32,
+    blocks: Table<[u8; BLOCK], BLOCKS>,
+    next_block: Table<u32, BLOCKS>,
+    free_block: u32,
+    free_blocks: u32,
+    stubs: Table<Stub, { MAX_STUBS_PER_STORE as usize }>,
+    uncounted: u32,
+    epoch: u32,
+    resyncing: bool,
+    version: u64,
+});
 
 impl<const N: usize, const BLOCKS: usize> ResourceStore<N, BLOCKS> {
     /// Sets the capacity of a zeroed store.

@@ -91,7 +91,8 @@ fn wake() {
     }
 }
 
-/// Writes bytes to a descriptor, waiting if it must; gives up on an error (there is nobody to tell).
+/// Writes bytes to a descriptor, waiting if it must; gives up on an error (there is nobody to
+/// tell).
 fn write_descriptor(fd: i32, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         // SAFETY: pointer and length are those of a slice we may read.

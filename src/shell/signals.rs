@@ -108,7 +108,7 @@ extern "C" fn handle(signal: c_int) {
         // SAFETY: _exit is async-signal-safe.
         unsafe { libc::_exit(exit_code(signal)) };
     }
-    // SAFETY: write is async-signal-safe; errno is put back, since the interrupted code may read it.
+    // SAFETY: write is async-signal-safe; errno is put back: the interrupted code may read it.
     unsafe {
         let location = libc::__errno_location();
         let before = *location;

@@ -1,6 +1,7 @@
 //! What `no_std` lacks, in fixed capacity: tables, text arenas, time, randomness, hashes.
 //!
-//! Nothing here knows what serval is. `unsafe` is allowed here (and in `shell`), each with a reason.
+//! Nothing here knows what serval is. `unsafe` is allowed here (and in `shell`), each with a
+//! reason.
 
 pub mod double_buffer;
 pub mod fnv;
@@ -59,6 +60,9 @@ macro_rules! zeroed_ints {
 }
 zeroed_ints!(u8, u16, u32, u64, u128, usize, i64);
 
+// SAFETY: an atomic has the representation of its integer, and 0 is one.
+unsafe impl Zeroed for core::sync::atomic::AtomicU32 {}
+
 // SAFETY: false is the byte 0.
 unsafe impl Zeroed for bool {}
 
@@ -66,15 +70,19 @@ unsafe impl Zeroed for bool {}
 unsafe impl<T: Zeroed, const N: usize> Zeroed for [T; N] {}
 
 /// Implements [`Zeroed`] for a struct all of whose fields are; a field left out does not build.
+/// Lengths that the struct is generic over stand behind its name: `Store<N, BLOCKS> { … }`.
 #[macro_export]
 macro_rules! zeroed_struct {
     ($name:ident { $($field:tt: $kind:ty),* $(,)? }) => {
+        $crate::zeroed_struct!($name<> { $($field: $kind),* });
+    };
+    ($name:ident<$($length:ident),*> { $($field:tt: $kind:ty),* $(,)? }) => {
         // SAFETY: every field is Zeroed: the function below does not compile otherwise.
-        unsafe impl $crate::stdx::Zeroed for $name {}
+        unsafe impl<$(const $length: usize),*> $crate::stdx::Zeroed for $name<$($length),*> {}
         const _: () = {
             fn _zeroed<T: $crate::stdx::Zeroed>(_: &T) {}
             #[allow(dead_code, reason = "only type-checked")]
-            fn _all(value: &$name) {
+            fn _all<$(const $length: usize),*>(value: &$name<$($length),*>) {
                 let $name { $($field: _),* } = value;
                 $(let field: &$kind = &value.$field; _zeroed(field);)*
             }

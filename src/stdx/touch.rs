@@ -17,7 +17,7 @@ pub fn touch<T: ?Sized>(value: &mut T) {
 pub fn touch_first<T: ?Sized>(value: &mut T, bytes: usize) {
     let bytes = bytes.min(size_of_val(value));
     let start = (&raw mut *value).cast::<MaybeUninit<u8>>();
-    // The value may begin inside a page: each step lands in the next one, the last byte in the last.
+    // It may begin inside a page: each step lands in the next one, the last byte in the last.
     for offset in (0..bytes).step_by(PAGE).chain(bytes.checked_sub(1)) {
         // SAFETY: inside the value, which is borrowed alone; a byte is written as it was read.
         unsafe {

@@ -256,8 +256,9 @@ fn realloc_moves_into_the_scope() {
 
 /// JSON and YAML as the decoders use them: nothing left, within the sizes of limits.toml.
 fn parsers_in_their_slots() {
-    use serval::limits::{JSON_SLOT_BYTES, YAML_SLOT_BYTES};
+    use serval::limits::{JSON_SLOT_BYTES, SLOT_RESERVE_BYTES, YAML_SLOT_BYTES};
     let mut document = place::boxed_zeroed::<serval::resource::document::Document>();
+    memory::make_reserve(SLOT_RESERVE_BYTES as usize);
     let (json_slot, yaml_slot) = (slot(JSON_SLOT_BYTES as usize), slot(YAML_SLOT_BYTES as usize));
     let texts = [
         r#"{"metadata":{"name":"a\n\u00e4\"b"},"spec":{"x":[1,2.5,true,null,{"y":"z"}]}}"#.into(),

@@ -38,7 +38,7 @@ fn count() {
 static SHARE: extern "C" fn() = share;
 
 extern "C" fn share() {
-    // SAFETY: terminated names; the mapping is 8 bytes of a file that whoever set the variable made.
+    // SAFETY: terminated names; 8 bytes of a file that whoever set the variable made are mapped.
     unsafe {
         let path = getenv(c"SERVAL_MALLOC_COUNT".as_ptr().cast());
         if path.is_null() {

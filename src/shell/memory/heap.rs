@@ -5,8 +5,8 @@
 //! of 16 bytes with a header of 8 (own size and state, size of the block before), so that what is
 //! handed out is aligned to 16; larger alignments cut a free block off the front.
 //!
-//! It runs below the allocator: nothing here may panic or allocate. A block that cannot be ours (freed
-//! twice, or overwritten) ends the process with a line that says so.
+//! It runs below the allocator: nothing here may panic or allocate. A block that cannot be ours
+//! (freed twice, or overwritten) ends the process with a line that says so.
 
 use super::report::die;
 use core::ptr::NonNull;
