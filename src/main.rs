@@ -281,8 +281,10 @@ fn first_manifests(main: &mut MainLoop, handle: &Handle) {
         Ok(true) => {}
         Ok(false) if has_saved => eprintln!("serval: serving the last good configuration"),
         Ok(false) => fail(EXIT_MANIFESTS, "the manifests are wrong: nothing to serve"),
-        Err(text) if has_saved => eprintln!("serval: {text}: serving the last good configuration"),
-        Err(text) => fail(EXIT_FILE, text.as_str()),
+        Err(error) if has_saved => {
+            eprintln!("serval: {error}: serving the last good configuration");
+        }
+        Err(error) => fail(EXIT_FILE, &error.to_string()),
     }
 }
 

@@ -407,7 +407,7 @@ fn random_step(
     rig: &mut Rig,
     prng: &mut crate::stdx::Prng,
     clients: &mut Vec<u32>,
-    backends: &mut Vec<u32>,
+    backends: &mut [u32],
 ) {
     let requests = [
         GET.into(),

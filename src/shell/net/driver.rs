@@ -504,15 +504,13 @@ impl Driver {
                     listener.is_ready = false;
                     return true;
                 }
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                        let rest = Duration::from_millis(u64::from(ACCEPT_REST_MS));
-                        turn.io.rests_until = Some(turn.now + rest);
-                        return false;
-                    }
-                    // Of the one connection, not of the listener (accept(2)).
-                    _ => {}
-                },
+                Err(error) if is_exhausted(&error) => {
+                    let rest = Duration::from_millis(u64::from(ACCEPT_REST_MS));
+                    turn.io.rests_until = Some(turn.now + rest);
+                    return false;
+                }
+                // Of the one connection, not of the listener (accept(2)).
+                Err(_) => {}
             }
         }
         false
@@ -655,4 +653,10 @@ impl Io for Driver {
         let listener = self.listeners[usize::from(bind.0)].as_mut().expect("it was listening");
         listener.closes_at = Some(self.now + patience);
     }
+}
+
+/// Whether the system has no descriptor or memory left: no fault of the listener.
+fn is_exhausted(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    matches!(errno, Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }

@@ -3,7 +3,7 @@
 //! In: the folder of manifests. Out: swaps; every error in the log, with file and line. A folder
 //! that is wrong changes nothing.
 
-use super::folder::Folder;
+use super::folder::{Folder, FolderError};
 use super::manifests::{Complaint, Reader};
 use crate::config::Source;
 use crate::config::storage::Writer;
@@ -12,7 +12,6 @@ use crate::limits::MANIFEST_POLL_MS;
 use crate::shell::clock;
 use crate::shell::log::log;
 use crate::shell::router::pages::Shown;
-use crate::stdx::Short;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::boxed::Box;
 use std::sync::Arc;
@@ -36,9 +35,8 @@ pub struct MainLoop {
 
 impl MainLoop {
     /// Takes the folder before the threads start; false: it is wrong, and every error was said.
-    pub fn first(&mut self, complain: &mut dyn FnMut(Complaint<'_>)) -> Result<bool, Short<400>> {
-        let polled = self.folder.poll(clock::now());
-        polled.map_err(|error| Short::truncated(format_args!("{error}")))?;
+    pub fn first(&mut self, complain: &mut dyn FnMut(Complaint<'_>)) -> Result<bool, FolderError> {
+        self.folder.poll(clock::now())?;
         let taken = self.take(complain);
         self.publish();
         Ok(taken)
