@@ -1,7 +1,7 @@
 //! Base64 in: RFC 4648 §4 (standard alphabet, padded) into a fixed buffer.
 //!
-//! In: text of a PEM block or of a kubeconfig's `*-data`. Out: bytes. White space is skipped, as Go's
-//! decoder and RFC 7468 do.
+//! In: text of a PEM block or of a kubeconfig's `*-data`. Out: bytes. White space is skipped, as
+//! Go's decoder and RFC 7468 do.
 
 /// Why a text was not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
