@@ -15,6 +15,10 @@
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
+// Test support that integration tests include too calls us by our name.
+#[cfg(test)]
+extern crate self as serval;
+
 pub mod limits;
 pub mod log_ring;
 #[cfg(not(loom))]

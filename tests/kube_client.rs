@@ -294,7 +294,9 @@ fn status_writes_keep_foreign_entries() {
     let _one = one();
     namespace("kc-status");
     kubectl("apply -f -", &route("kc-status", "r", "a.example"));
-    let foreign = r#"{"status":{"parents":[{"controllerName":"example.com/other","parentRef":{"name":"g"},"conditions":[{"type":"Accepted","status":"True","reason":"Accepted","message":"","lastTransitionTime":"2026-01-01T00:00:00Z"}]}]}}"#;
+    let foreign = r#"{"status":{"parents":[{"controllerName":"example.com/other",
+        "parentRef":{"name":"g"},"conditions":[{"type":"Accepted","status":"True",
+        "reason":"Accepted","message":"","lastTransitionTime":"2026-01-01T00:00:00Z"}]}]}}"#;
     let mut command = Command::new("kubectl");
     command.args("patch httproute r -n kc-status --subresource=status --type=merge -p".split(' '));
     command.arg(foreign);

@@ -161,7 +161,7 @@ fn nothing_is_taken_after_start() {
     stream.write_all(b"HTTP/1.1 422 x\r\nContent-Length: 2\r\n\r\n{}").unwrap();
     request(&mut stream);
     stream.write_all(CHUNKED).unwrap();
-    let items = "{\"metadata\":{\"resourceVersion\":\"8\"},\"items\":[{\"metadata\":{\"name\":\"listed\"}}]}";
+    let items = r#"{"metadata":{"resourceVersion":"8"},"items":[{"metadata":{"name":"listed"}}]}"#;
     chunk(&mut stream, items);
     stream.write_all(b"0\r\n\r\n").unwrap();
     take_until(&mut feed, "listed");

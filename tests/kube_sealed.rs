@@ -148,8 +148,8 @@ fn parent() {
         shell("scripts/cluster api-start");
         shell(&format!(
             "for i in $(seq 20); do
-                echo \"{{apiVersion: v1, kind: Service, metadata: {{name: s-{turn}-$i, namespace: kc-sealed,
-                    annotations: {{escaped: \\\"a \\\\\\\"quoted\\\\\\\" text\\\"}}}},
+                echo \"{{apiVersion: v1, kind: Service, metadata: {{name: s-{turn}-$i,
+                    namespace: kc-sealed, annotations: {{escaped: \\\"a \\\\\\\"quoted\\\\\\\" text\\\"}}}},
                     spec: {{ports: [{{port: 80}}]}}}}\"
                 echo ---
             done | kubectl apply -f -"
@@ -157,9 +157,8 @@ fn parent() {
     }
     shell("kubectl create service clusterip sealed-last -n kc-sealed --tcp=80");
     let status = child.wait().unwrap();
-    shell(
-        "kubectl delete namespace kc-sealed --wait=false; kubectl delete lease kc-sealed -n serval-system",
-    );
+    shell("kubectl delete namespace kc-sealed --wait=false");
+    shell("kubectl delete lease kc-sealed -n serval-system");
     std::fs::remove_dir_all(folder).unwrap();
     assert!(status.success(), "the sealed client ended with {status}");
     println!("sealed: ok");

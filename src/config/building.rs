@@ -10,9 +10,6 @@ use core::net::SocketAddr;
 use serval::config::snapshot::*;
 use serval::stdx::{Span, Text};
 
-#[cfg(test)]
-use crate as serval;
-
 /// One match; empty fields match all.
 #[derive(Clone, Debug, Default)]
 pub struct MatchSpec<'a> {

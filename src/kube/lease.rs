@@ -331,7 +331,8 @@ mod tests {
 
     fn lease(version: &str, transitions: i64) -> String {
         format!(
-            r#"{{"metadata":{{"resourceVersion":"{version}"}},"spec":{{"leaseTransitions":{transitions}}}}}"#
+            r#"{{"metadata":{{"resourceVersion":"{version}"}},
+            "spec":{{"leaseTransitions":{transitions}}}}}"#
         )
     }
 
@@ -340,7 +341,12 @@ mod tests {
         let mut taker = Taker::new(0);
         assert_eq!(
             taker.answer(404, ""),
-            r#"Post  {"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"l","namespace":"n"},"spec":{"holderIdentity":"me","acquireTime":"2026-11-23T05:53:35.000000Z","leaseTransitions":1}}"#
+            [
+                r#"Post  {"apiVersion":"coordination.k8s.io/v1","kind":"Lease","#,
+                r#""metadata":{"name":"l","namespace":"n"},"spec":{"holderIdentity":"me","#,
+                r#""acquireTime":"2026-11-23T05:53:35.000000Z","leaseTransitions":1}}"#,
+            ]
+            .concat()
         );
         assert_eq!(taker.answer(201, "{}"), "Ok(1)");
         let mut taker = Taker::new(3);

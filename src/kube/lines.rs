@@ -260,8 +260,8 @@ mod tests {
     #[test]
     fn cut_at_every_position() {
         let text = "{\"a\":\"ä\"}\n\n{\"b\":1}\r\n{\"cut".as_bytes();
-        let expected =
-            [(10, "{\"a\":\"ä\"}"), (0, ""), (8, "{\"b\":1}\r")].map(|(n, s)| (n, String::from(s)));
+        let expected = [(10, "{\"a\":\"ä\"}"), (0, ""), (8, "{\"b\":1}\r")];
+        let expected = expected.map(|(size, text)| (size, String::from(text)));
         for piece in 1..=text.len() {
             assert_eq!(lines(text, piece), expected, "{piece}");
         }

@@ -8,7 +8,7 @@
 //!
 //! Driver to core, each with a [`super::Turn`]: `begin` once a turn, then events, then `tick`:
 //! `on_accept`, `on_connected`, `on_connect_failed`, `on_data`, `on_end`, `on_write_failed`,
-//! `on_drained`, `on_closed`. Core to driver: the methods of [`Io`]. The driver must not call the
+//! `on_drained`, `on_closed`, `on_starved`. Core to driver: the methods of [`Io`]. The driver must not call the
 //! core from inside a method of `Io`; what follows from one (drained, closed, data that waits) it
 //! notes and delivers as an event, in the same turn or the next.
 //!
@@ -38,7 +38,9 @@
 //!
 //! A connection is readable from its start. [`Io::pause`] stops `on_data` for it (and `on_end` of
 //! an orderly end, which waits behind the data); [`Io::resume`] lets it go on, and what arrived
-//! meanwhile is delivered. A driver that finds no buffer for a read waits until one is put back.
+//! meanwhile is delivered. A driver that finds no buffer for a read waits until one is put back; as
+//! long as reads wait it calls `on_starved` once a turn, and makes a turn at least every
+//! TIMER_TICK_MS: the core then closes who has held a buffer for long without progress.
 
 use crate::config::snapshot::Bind;
 pub use crate::limits::{IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, IO_BUFFER_TAILROOM_BYTES};

@@ -196,8 +196,11 @@ fn event(kind: &str, name: &str, version: &str) -> String {
 
 fn initial_end(version: &str) -> String {
     format!(
-        r#"{{"type":"BOOKMARK","object":{{"metadata":{{"resourceVersion":"{version}","annotations":{{"k8s.io/initial-events-end":"true"}}}}}}}}"#
-    ) + "\n"
+        r#"{{"type":"BOOKMARK","object":{{"metadata":{{"resourceVersion":"{version}",
+        "annotations":{{"k8s.io/initial-events-end":"true"}}}}}}}}"#
+    )
+    .replace('\n', " ")
+        + "\n"
 }
 
 fn answer(status: u16, fields: &str, body: &str) -> String {
@@ -403,8 +406,9 @@ fn an_oversized_object_is_named_and_the_stream_goes_on() {
     client.receive(chunk(&big("DELETED")).as_bytes(), 16_384);
     client.expect(&["delete ns/big u-big"]);
     // One that no document takes.
+    let version = r#""resourceVersion":"13""#;
     let deep = format!(
-        r#"{{"type":"ADDED","object":{{"metadata":{{"name":"deep","resourceVersion":"13"}},"x":{}{}}}}}"#,
+        r#"{{"type":"ADDED","object":{{"x":{}{},"metadata":{{"name":"deep",{version}}}}}}}"#,
         "[".repeat(64),
         "]".repeat(64)
     );

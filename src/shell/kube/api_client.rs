@@ -99,8 +99,8 @@ pub struct ApiClient {
 }
 
 impl ApiClient {
-    /// Built before the seal. Its thread prepares its parse slot and reserve itself, before the
-    /// seal: [`prepare`](crate::shell::parse_slot::prepare).
+    /// Built before the seal. Its thread prepares its parse slot and reserve itself, before that:
+    /// [`prepare`](crate::shell::parse_slot::prepare).
     pub fn new(access: Arc<Access>, prng: &Prng) -> Result<ApiClient, String> {
         let slot = access.is_tls().then(make_client_slot).flatten();
         let transport = Transport::new(&access, slot).map_err(|error| format!("{error}"))?;

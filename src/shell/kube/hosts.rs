@@ -44,7 +44,8 @@ mod tests {
 
     #[test]
     fn hosts_files() {
-        let text = b"# x\n::1 localhost api\n127.0.0.1\tlocalhost # api\n10.0.0.1 API.example\nbad api2\n\xff";
+        let text = b"# x\n::1 localhost api\n127.0.0.1\tlocalhost # api\n\
+            10.0.0.1 API.example\nbad api2\n\xff";
         let of = |name| find(text, name).map(|address| std::string::ToString::to_string(&address));
         assert_eq!(of("localhost").as_deref(), Some("127.0.0.1"));
         assert_eq!(of("api").as_deref(), Some("::1"));

@@ -105,6 +105,8 @@ pub struct Driver {
     buffers: Buffers,
     sockets: Box<[Socket]>,
     listeners: Box<[Option<Listener>]>,
+    /// Places of `listeners` that were ever used: the first so many.
+    places: usize,
     work: List,
     starved: List,
     socket_bytes: u32,
@@ -127,6 +129,7 @@ impl Driver {
             buffers: Buffers::new(capacities.max_io_buffers),
             sockets: sockets.into_boxed_slice(),
             listeners: listeners.into_boxed_slice(),
+            places: 0,
             work: List::new(connections),
             starved: List::new(connections),
             socket_bytes: capacities.socket_buffer_bytes,
@@ -158,14 +161,22 @@ impl Driver {
         self.work.len > 0 || (self.starved.len > 0 && self.buffers.free() > 0)
     }
 
-    /// Whether no listener is left: after a drain.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.listeners.iter().all(Option::is_none)
+    fn open_listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners[..self.places].iter().flatten()
     }
 
-    /// When accepting goes on after a rest, or a listener closes for good.
+    /// Whether no listener is left: after a drain.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.open_listeners().next().is_none()
+    }
+
+    /// When accepting goes on after a rest, a listener closes for good, or reads that wait for a
+    /// buffer ask the worker for one again.
     pub(super) fn timeout(&self) -> Instant {
-        let closing = self.listeners.iter().flatten().filter_map(|l| l.closes_at);
+        if self.starved.len > 0 {
+            return self.now + Duration::from_millis(u64::from(TIMER_TICK_MS));
+        }
+        let closing = self.open_listeners().filter_map(|l| l.closes_at);
         closing.chain(self.rests_until).min().unwrap_or(Instant::NEVER)
     }
 
@@ -279,6 +290,9 @@ impl Driver {
             turn.io.sockets[index as usize].is_starved = false;
             turn.io.note(index, READ);
         }
+        if turn.io.starved.len > 0 && turn.io.buffers.free() == 0 {
+            worker.on_starved(turn);
+        }
         for _ in 0..2 * MAX_EVENTS_PER_TURN {
             let Some(index) = turn.io.work.pop() else { return };
             let id = turn.io.id(index);
@@ -320,7 +334,6 @@ impl Driver {
         let Some(mut chunk) = chunk else {
             socket.is_starved = true;
             driver.starved.push(id.index);
-            worker.on_starved(turn);
             return;
         };
         let had = chunk.len;
@@ -448,7 +461,7 @@ impl Driver {
         let is_resting = self.rests_until.is_some_and(|until| self.now < until);
         !is_resting
             && worker.can_accept()
-            && self.listeners.iter().flatten().any(|l| l.is_ready || l.closes_at.is_some())
+            && self.open_listeners().any(|l| l.is_ready || l.closes_at.is_some())
     }
 
     /// Accepts from every listener that has connections waiting, some from each.
@@ -457,7 +470,7 @@ impl Driver {
             turn.io.rests_until = None;
             turn.io.listeners.iter_mut().flatten().for_each(|l| l.is_ready = true);
         }
-        for bind in 0..turn.io.listeners.len() {
+        for bind in 0..turn.io.places {
             let Some(listener) = &turn.io.listeners[bind] else { continue };
             let closes_at = listener.closes_at;
             let mut is_empty = false;
@@ -627,6 +640,7 @@ impl Io for Driver {
             closing.is_ready = true;
             return Ok(());
         }
+        self.places = self.places.max(usize::from(bind.0) + 1);
         let mut socket = sockets::listen(&address, self.socket_bytes)?;
         let token = Token(LISTENER | usize::from(bind.0));
         self.registry
