@@ -87,16 +87,11 @@ impl Handle {
 
 /// Builds everything and spawns the threads into `crew`; they wait for its start.
 pub fn spawn(options: &ControllerOptions, crew: &mut Crew) -> Result<Handle, String> {
-    let access = match options.kubeconfig.as_str() {
-        "" => Access::in_cluster(),
-        path => Access::from_kubeconfig(path, ""),
-    };
-    let access = Arc::new(access.map_err(|error| error.to_string())?);
+    let access = access(options)?;
     let prng = Prng::new(entropy::seed());
     let io = |error: std::io::Error| error.to_string();
     let poll = Poll::new().map_err(io)?;
-    let waker = Waker::new(poll.registry(), Token(usize::MAX)).map_err(io)?;
-    let notify = Arc::new(waker);
+    let notify = Arc::new(Waker::new(poll.registry(), Token(usize::MAX)).map_err(io)?);
     let stop = Arc::new(AtomicBool::new(false));
     let bell = Arc::new(Bell::default());
     let numbers = Arc::new(Numbers::default());
@@ -120,11 +115,7 @@ pub fn spawn(options: &ControllerOptions, crew: &mut Crew) -> Result<Handle, Str
         holder: short(&format!("serval-{:016x}", entropy::boot_id()))?,
     };
     let status = writer.client.stopper();
-    crew.spawn("status", move |gate| {
-        parse_slot::prepare();
-        gate.wait();
-        writer.run();
-    });
+    spawn_status(writer, crew);
     let sync = prng.child("sync");
     let (routers, told) = (&options.routers, notify.clone());
     let sync = EndpointSync::new(routers, reports.0, told, stop.clone(), sync).map_err(io)?;
@@ -164,6 +155,22 @@ pub fn spawn(options: &ControllerOptions, crew: &mut Crew) -> Result<Handle, Str
         main.run();
     });
     Ok(Handle { stop, wakers: std::vec![notify], bell, status })
+}
+
+fn access(options: &ControllerOptions) -> Result<Arc<Access>, String> {
+    let access = match options.kubeconfig.as_str() {
+        "" => Access::in_cluster(),
+        path => Access::from_kubeconfig(path, ""),
+    };
+    access.map(Arc::new).map_err(|error| error.to_string())
+}
+
+fn spawn_status(writer: StatusWriter, crew: &mut Crew) {
+    crew.spawn("status", move |gate| {
+        parse_slot::prepare();
+        gate.wait();
+        writer.run();
+    });
 }
 
 fn spawn_watches(
