@@ -504,19 +504,23 @@ impl Driver {
                     listener.is_ready = false;
                     return true;
                 }
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                        let rest = Duration::from_millis(u64::from(ACCEPT_REST_MS));
-                        turn.io.rests_until = Some(turn.now + rest);
-                        return false;
-                    }
-                    // Of the one connection, not of the listener (accept(2)).
-                    _ => {}
-                },
+                Err(error) if is_exhausted(&error) => {
+                    let rest = Duration::from_millis(u64::from(ACCEPT_REST_MS));
+                    turn.io.rests_until = Some(turn.now + rest);
+                    return false;
+                }
+                // Of the one connection, not of the listener (accept(2)).
+                Err(_) => {}
             }
         }
         false
     }
+}
+
+/// Whether the system, not the connection, is what failed.
+fn is_exhausted(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    matches!(errno, Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
 enum Received {

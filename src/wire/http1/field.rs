@@ -38,7 +38,7 @@ pub enum Direction {
 }
 
 /// What the fields of one head say.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Scan<'b> {
     /// Fields that do not cross and match nothing: hop-by-hop ones (RFC 9110 section 7.6.1), those
     /// that Connection names, and inbound X-Forwarded-* and Forwarded.
@@ -81,16 +81,7 @@ pub fn scan<'b>(
     fields: &[Field<'b>],
     direction: Direction,
 ) -> Result<Scan<'b>, FieldError> {
-    let mut scan = Scan {
-        stripped: 0,
-        own: 0,
-        host: None,
-        content_length: None,
-        chunked: false,
-        close: false,
-        expect: None,
-        expect_bit: 0,
-    };
+    let mut scan = Scan::default();
     let mut at = crlf(bytes, line_end)?;
     let (mut codings, mut options) = (0u32, 0u32);
     for (index, field) in fields.iter().enumerate() {
