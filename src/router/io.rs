@@ -6,12 +6,11 @@
 //!
 //! # Calls in both directions
 //!
-//! Driver to core, each with a [`super::Turn`]: `begin` once a turn, then events, then `tick`:
-//! `on_accept`, `on_connected`, `on_connect_failed`, `on_data`, `on_end`, `on_write_failed`,
+//! Driver to core, each with a [`super::Turn`]: `begin` once a turn, then events, then `tick`. The
+//! events: `on_accept`, `on_connected`, `on_connect_failed`, `on_data`, `on_end`, `on_write_failed`,
 //! `on_drained`, `on_closed`, `on_starved`. Core to driver: the methods of [`Io`]. The driver must
 //! not call the core from inside a method of `Io`; what follows from one (drained, closed, data
-//! that waits) it
-//! notes and delivers as an event, in the same turn or the next.
+//! that waits) it notes and delivers as an event, in the same turn or the next.
 //!
 //! # Connections
 //!

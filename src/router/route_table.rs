@@ -17,7 +17,8 @@
 //! `*.` stands for one or more labels. Only hostnames and prefixes of a depth (in labels, in
 //! elements) that the configuration has are looked up, so hostile hosts and paths cost little.
 
-use super::host_index::{HostScope, hash_host, hash_wildcard, wildcard_suffixes};
+use super::host_index::wildcard_suffixes;
+use super::host_index::{HostScope, hash_host, name_hash, scoped, scoped_wildcard};
 use crate::config::snapshot::{Condition, Match, Method, PathKind, Snapshot};
 use crate::limits::*;
 use crate::stdx::fnv::Fnv;
@@ -55,6 +56,8 @@ struct Host {
     prefix_depths: u64,
     /// Bytes of the longest prefix.
     prefix_longest: u32,
+    /// Some path is Exact.
+    has_exact: bool,
 }
 
 /// One match under one host.
@@ -146,9 +149,10 @@ impl RouteTable {
             for &bind in snapshot.attachments.span(listener.binds) {
                 let name = snapshot.text.bytes(listener.hostname);
                 // The first of two equal ones wins; reconcile has told the other.
-                if self.listener_with(snapshot, bind, name).is_none() {
+                let hash = hash_host(self.seed, bind, name);
+                if self.listener_with(snapshot, bind, name, hash).is_none() {
                     self.bind_scopes[bind as usize].add(name);
-                    self.listeners.insert(hash_host(self.seed, bind, name), index)?;
+                    self.listeners.insert(hash, index)?;
                 }
             }
         }
@@ -163,9 +167,10 @@ impl RouteTable {
         for (number, route) in (0u32..).zip(snapshot.routes.as_slice()) {
             for place in snapshot.hosts.span(route.hosts) {
                 let name = snapshot.text.bytes(place.hostname);
-                let host = match self.host_with(snapshot, place.listener, name) {
+                let hash = hash_host(self.seed, place.listener, name);
+                let host = match self.host_with(snapshot, place.listener, name, hash) {
                     Some(host) => host,
-                    None => self.add_host(place.listener, place.hostname, name)?,
+                    None => self.add_host(place.listener, place.hostname, name, hash)?,
                 };
                 for position in route.matches.range() {
                     self.add_entry(snapshot, host, number, position as u32)?;
@@ -175,11 +180,18 @@ impl RouteTable {
         Ok(())
     }
 
-    fn add_host(&mut self, listener: u32, hostname: Text, name: &[u8]) -> Result<u32, Full> {
-        let host = Host { listener, hostname, prefix_depths: 0, prefix_longest: 0 };
+    fn add_host(
+        &mut self,
+        listener: u32,
+        hostname: Text,
+        name: &[u8],
+        hash: u64,
+    ) -> Result<u32, Full> {
+        let host =
+            Host { listener, hostname, prefix_depths: 0, prefix_longest: 0, has_exact: false };
         let index = self.hosts.push(host)?;
         self.listener_scopes[listener as usize].add(name);
-        self.host_index.insert(hash_host(self.seed, listener, name), index)?;
+        self.host_index.insert(hash, index)?;
         Ok(index)
     }
 
@@ -197,6 +209,8 @@ impl RouteTable {
             let host = &mut self.hosts[host];
             host.prefix_depths |= 1 << depth;
             host.prefix_longest = host.prefix_longest.max(path.len() as u32);
+        } else {
+            self.hosts[host].has_exact = true;
         }
         let mut hash = self.path_hash(host, m.path_kind);
         hash.write(path);
@@ -244,11 +258,13 @@ impl RouteTable {
         bind: u32,
         head: &RequestHead<'_, '_>,
     ) -> Result<Found, Miss> {
-        let listener = self.find_listener(snapshot, bind, head.host).ok_or(Miss::Listener)?;
+        let name = Name { name: head.host, hash: name_hash(self.seed, head.host) };
+        let listener = self.find_listener(snapshot, bind, &name).ok_or(Miss::Listener)?;
         let scope = &self.listener_scopes[listener as usize];
         let found = |route| Ok(Found { listener, route });
+        let key = scoped(name.hash, listener);
         if scope.exact
-            && let Some(host) = self.host_with(snapshot, listener, head.host)
+            && let Some(host) = self.host_with(snapshot, listener, name.name, key)
             && let Some(route) = self.find_under(snapshot, host, head)
         {
             return found(route);
@@ -260,8 +276,9 @@ impl RouteTable {
                 return found(route);
             }
         }
+        let key = hash_host(self.seed, listener, b"");
         if scope.any
-            && let Some(host) = self.host_with(snapshot, listener, b"")
+            && let Some(host) = self.host_with(snapshot, listener, b"", key)
             && let Some(route) = self.find_under(snapshot, host, head)
         {
             return found(route);
@@ -270,16 +287,17 @@ impl RouteTable {
     }
 
     /// The most specific listener of a bind that allows the host.
-    pub fn find_listener(&self, snapshot: &Snapshot, bind: u32, host: &[u8]) -> Option<u32> {
+    fn find_listener(&self, snapshot: &Snapshot, bind: u32, host: &Name<'_>) -> Option<u32> {
         let scope = &self.bind_scopes[bind as usize];
+        let key = scoped(host.hash, bind);
         if scope.exact
-            && let Some(listener) = self.listener_with(snapshot, bind, host)
+            && let Some(listener) = self.listener_with(snapshot, bind, host.name, key)
         {
             return Some(listener);
         }
-        for suffix in wildcard_suffixes(scope, host) {
-            let hash = hash_wildcard(self.seed, bind, suffix);
-            let found = self.listeners.find(hash, |index| {
+        for suffix in wildcard_suffixes(scope, host.name) {
+            let key = scoped_wildcard(name_hash(self.seed, suffix), bind);
+            let found = self.listeners.find(key, |index| {
                 let name = snapshot.text.bytes(snapshot.listeners[index].hostname);
                 is_wildcard_of(name, suffix) && self.is_on(snapshot, index, bind)
             });
@@ -287,22 +305,23 @@ impl RouteTable {
                 return found;
             }
         }
-        if scope.any { self.listener_with(snapshot, bind, b"") } else { None }
+        let key = hash_host(self.seed, bind, b"");
+        if scope.any { self.listener_with(snapshot, bind, b"", key) } else { None }
     }
 
     fn is_on(&self, snapshot: &Snapshot, listener: u32, bind: u32) -> bool {
         snapshot.attachments.span(snapshot.listeners[listener].binds).contains(&bind)
     }
 
-    fn listener_with(&self, snapshot: &Snapshot, bind: u32, name: &[u8]) -> Option<u32> {
-        self.listeners.find(hash_host(self.seed, bind, name), |index| {
+    fn listener_with(&self, snapshot: &Snapshot, bind: u32, name: &[u8], hash: u64) -> Option<u32> {
+        self.listeners.find(hash, |index| {
             let hostname = snapshot.text.bytes(snapshot.listeners[index].hostname);
             hostname.eq_ignore_ascii_case(name) && self.is_on(snapshot, index, bind)
         })
     }
 
-    fn host_with(&self, snapshot: &Snapshot, listener: u32, name: &[u8]) -> Option<u32> {
-        self.host_index.find(hash_host(self.seed, listener, name), |index| {
+    fn host_with(&self, snapshot: &Snapshot, listener: u32, name: &[u8], hash: u64) -> Option<u32> {
+        self.host_index.find(hash, |index| {
             let host = &self.hosts[index];
             host.listener == listener
                 && snapshot.text.bytes(host.hostname).eq_ignore_ascii_case(name)
@@ -310,7 +329,7 @@ impl RouteTable {
     }
 
     fn host_with_wildcard(&self, snapshot: &Snapshot, listener: u32, suffix: &[u8]) -> Option<u32> {
-        let hash = hash_wildcard(self.seed, listener, suffix);
+        let hash = scoped_wildcard(name_hash(self.seed, suffix), listener);
         self.host_index.find(hash, |index| {
             let host = &self.hosts[index];
             host.listener == listener && is_wildcard_of(snapshot.text.bytes(host.hostname), suffix)
@@ -324,11 +343,14 @@ impl RouteTable {
         host: u32,
         head: &RequestHead<'_, '_>,
     ) -> Option<u32> {
-        let mut exact = self.path_hash(host, PathKind::Exact);
-        exact.write(head.path);
-        let at = BucketKey { host, kind: PathKind::Exact, path: head.path };
-        self.find_in_bucket(snapshot, exact.finish(), &at, head)
-            .or_else(|| self.find_by_prefix(snapshot, host, head))
+        let mut found = None;
+        if self.hosts[host].has_exact {
+            let mut hash = self.path_hash(host, PathKind::Exact);
+            hash.write(head.path);
+            let at = BucketKey { host, kind: PathKind::Exact, path: head.path };
+            found = self.find_in_bucket(snapshot, hash.finish(), &at, head);
+        }
+        found.or_else(|| self.find_by_prefix(snapshot, host, head))
     }
 
     /// Goes through the path once, from its start; the last prefix that matches is the longest.
@@ -351,7 +373,7 @@ impl RouteTable {
                 found = self.find_in_bucket(snapshot, hash.finish(), &key, head).or(found);
             }
             if let Some(byte) = path.get(end) {
-                hash.write(core::slice::from_ref(byte));
+                hash.write_byte(*byte);
                 depth += u32::from(*byte == b'/');
             }
         }
@@ -384,11 +406,14 @@ impl RouteTable {
     }
 
     fn path_hash(&self, host: u32, kind: PathKind) -> Fnv {
-        let mut hash = Fnv::new();
-        hash.write(&self.seed.to_le_bytes());
-        hash.write_u32(host << 1 | u32::from(kind == PathKind::Exact));
-        hash
+        Fnv::of_family(self.seed ^ u64::from(host << 1 | u32::from(kind == PathKind::Exact)))
     }
+}
+
+/// A request's host and its hash, made once.
+struct Name<'a> {
+    name: &'a [u8],
+    hash: u64,
 }
 
 struct BucketKey<'a> {

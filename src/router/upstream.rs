@@ -13,7 +13,8 @@ use super::io::{Chunk, Close, End, IO_BUFFER_HEADROOM_BYTES, Io};
 use super::worker::{Turn, Worker};
 use crate::limits::MAX_INTERIM_RESPONSES;
 use crate::wire::http1::render::{self, Delivery};
-use crate::wire::http1::{Decoder, Framing, ResponseHead, field_space, is_worth_parsing};
+use crate::wire::http1::{Decoder, Framing, RequestHead, ResponseHead};
+use crate::wire::http1::{field_space, is_worth_parsing};
 use core::net::SocketAddr;
 
 /// What the bytes of a response head turned out to be.
@@ -58,8 +59,12 @@ impl Worker {
     }
 
     fn try_assign<I: Io>(&mut self, turn: &mut Turn<'_, I>, index: u32) -> Result<(), u16> {
-        // Bounded by the number of candidates.
-        while let Some(address) = self.next_candidate(turn, index) {
+        // Bounded by the number of candidates, twice when the configuration has changed.
+        loop {
+            let Some(address) = self.next_candidate(turn, index) else {
+                self.route_again(turn, index)?;
+                continue;
+            };
             let Some(endpoint) = self.endpoints.get(&address, self.tick) else {
                 self.counters.exhausted += 1;
                 return Err(503);
@@ -74,7 +79,33 @@ impl Worker {
                 return Ok(());
             }
         }
-        Err(503)
+    }
+
+    /// All candidates have failed or are gone. When the configuration has changed since they were
+    /// picked, the request is routed again: a change of endpoints costs no request. Nothing of it
+    /// was sent, or what was sent may be sent again.
+    fn route_again<I: Io>(&mut self, turn: &Turn<'_, I>, index: u32) -> Result<(), u16> {
+        let exchange = &self.exchanges[index];
+        if exchange.generation == turn.generation {
+            return Err(503);
+        }
+        let head = match &exchange.first {
+            Some(first) => &turn.io.bytes(&first.buf)[first.range()],
+            None => self.exchanges.kept(index),
+        };
+        let mut space = field_space();
+        // What we rendered parses, and matches as what came did.
+        let Ok(Some(head)) = RequestHead::parse(head, &mut space, &mut self.path) else {
+            return Err(503);
+        };
+        let (snapshot, table) = (&turn.slot.snapshot, turn.slot.table());
+        let bind = self.binds.index(self.conns[exchange.client].bind);
+        let found = bind.and_then(|bind| table.find(snapshot, bind, &head).ok()).ok_or(404u16)?;
+        let route = &snapshot.routes[found.route];
+        let picked = balance::pick(snapshot, route, &self.endpoints, &mut self.prng, self.tick)?;
+        let exchange = &mut self.exchanges[index];
+        (exchange.candidates, exchange.generation) = (picked, turn.generation);
+        Ok(())
     }
 
     /// The next endpoint to try: one that is still configured, and that a router may connect to.

@@ -114,7 +114,9 @@ fn bodies_of_every_framing() {
             "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n".into(),
         ),
         (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: x\r\n\r\n".into(),
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+             3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: x\r\n\r\n"
+                .into(),
             String::from(
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n",
             ),

@@ -11,6 +11,17 @@ impl Fnv {
         Fnv(0xcbf2_9ce4_8422_2325)
     }
 
+    /// The empty hash of a family: hashes of different families have nothing in common.
+    pub const fn of_family(family: u64) -> Self {
+        Fnv(0xcbf2_9ce4_8422_2325 ^ family.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// Adds one byte.
+    #[inline]
+    pub fn write_byte(&mut self, byte: u8) {
+        self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+
     /// Adds bytes.
     pub fn write(&mut self, bytes: &[u8]) {
         for &byte in bytes {

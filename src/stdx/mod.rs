@@ -44,12 +44,22 @@ pub fn zeroed_in_place<T: Zeroed>(place: &mut MaybeUninit<T>) -> &mut T {
     }
 }
 
-/// A value of zero bytes on the heap, never on the stack: how the shell, vopr and tests make the
-/// large ones at start.
+/// A value of zero bytes on the heap, never on the stack: how vopr, the bench and tests make the
+/// large ones. Pages nobody touches stay untouched (`Box::new_zeroed` would write them all).
 #[cfg(any(feature = "std", test))]
 pub fn zeroed_box<T: Zeroed>() -> std::boxed::Box<T> {
-    // SAFETY: T: Zeroed says that zero bytes are a value.
-    unsafe { std::boxed::Box::<T>::new_zeroed().assume_init() }
+    use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
+    let layout = Layout::new::<T>();
+    assert!(layout.size() > 0);
+    // SAFETY: the layout has a size; the pointer is checked and owns zero bytes, which T: Zeroed
+    // says are a value.
+    unsafe {
+        let pointer = alloc_zeroed(layout).cast::<T>();
+        if pointer.is_null() {
+            handle_alloc_error(layout);
+        }
+        std::boxed::Box::from_raw(pointer)
+    }
 }
 
 macro_rules! zeroed_ints {

@@ -195,11 +195,11 @@ pub fn host_of(authority: &[u8]) -> Result<&[u8], UrlError> {
         check_port(&authority[close + 1..])?;
         return Ok(&authority[..=close]);
     }
-    let end = authority.iter().position(|&b| b == b':').unwrap_or(authority.len());
+    let is_host = |b: &u8| CLASS[usize::from(*b)] & HOST != 0;
+    let end = authority.iter().position(|b| !is_host(b)).unwrap_or(authority.len());
     check_port(&authority[end..])?;
     let host = authority[..end].strip_suffix(b".").unwrap_or(&authority[..end]);
-    let bad = |b: &u8| CLASS[usize::from(*b)] & HOST == 0;
-    if host.is_empty() || host.len() > MAX_NAME_BYTES as usize || host.iter().any(bad) {
+    if host.is_empty() || host.len() > MAX_NAME_BYTES as usize {
         return Err(UrlError::Authority);
     }
     Ok(host)

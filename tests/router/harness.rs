@@ -68,6 +68,17 @@ impl Router {
         buffers: u32,
         fill: impl FnOnce(&mut Snapshot, u16),
     ) -> Router {
+        Router::watched(workers, connections, buffers, || (), fill)
+    }
+
+    /// `begin` runs in each worker's thread just before it serves.
+    pub fn watched(
+        workers: usize,
+        connections: u32,
+        buffers: u32,
+        begin: fn(),
+        fill: impl FnOnce(&mut Snapshot, u16),
+    ) -> Router {
         let mut capacities = Capacities::DEFAULT;
         capacities.max_connections = connections;
         capacities.max_io_buffers = buffers;
@@ -85,6 +96,7 @@ impl Router {
                 let mut worker = zeroed_box::<Worker>();
                 let options = Options { allow_loopback: true };
                 worker.init(&capacities, options, seed as u64, clock::now().mono);
+                begin();
                 run_worker(&mut traffic, &mut worker, &mut reader, control);
                 traffic.driver().free_buffers()
             }));

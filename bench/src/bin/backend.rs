@@ -12,7 +12,8 @@ fn main() {
     let usage = "usage: backend LISTEN BODY_BYTES";
     let listen: SocketAddr = arguments.next().and_then(|a| a.parse().ok()).expect(usage);
     let size: usize = arguments.next().and_then(|a| a.parse().ok()).expect(usage);
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {size}\r\n\r\n");
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: ";
+    let head = format!("{head}{size}\r\n\r\n");
     let response = [head.as_bytes(), &vec![b'x'; size]].concat();
     let listener = TcpListener::bind(listen).expect("the address is free");
     listener.set_nonblocking(true).expect("fcntl");

@@ -517,6 +517,12 @@ impl Driver {
     }
 }
 
+/// Whether the system, not the connection, is what failed.
+fn is_exhausted(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    matches!(errno, Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
 enum Received {
     Bytes,
     Nothing,

@@ -38,7 +38,7 @@ pub enum Direction {
 }
 
 /// What the fields of one head say.
-#[derive(Default, Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Scan<'b> {
     /// Fields that do not cross and match nothing: hop-by-hop ones (RFC 9110 section 7.6.1), those
     /// that Connection names, and inbound X-Forwarded-* and Forwarded.

@@ -132,9 +132,10 @@ pub fn response(
     out: &mut [u8],
 ) -> Option<usize> {
     let mut out = Out::new(out);
-    out.put(b"HTTP/1.1 ");
-    out.decimal(u64::from(head.status));
-    out.put(b" ");
+    // 100 to 999, as the parser made sure.
+    let digit = |n: u16| b'0' + (n % 10) as u8;
+    let [a, b, c] = [digit(head.status / 100), digit(head.status / 10), digit(head.status)];
+    out.put(&[b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', a, b, c, b' ']);
     out.put(head.reason);
     out.put(b"\r\n");
     out.fields(head.fields, head.stripped | head.own);
