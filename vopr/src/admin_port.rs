@@ -1,0 +1,233 @@
+//! A router's admin port over simulated streams: the report, and pushes into the updater.
+//!
+//! In: bytes of controllers. Out: answers, and whether something else is served now. As
+//! `shell::admin` does it with sockets, in one thread.
+
+use crate::network::{EndId, Ended, Network, Node, Time};
+use crate::router::{clocks, parse};
+use serval::admin::{Connection, Method, Step};
+use serval::config::report::Report;
+use serval::config::storage::Writer;
+use serval::limits::{ADMIN_TIMEOUT_MS, MAX_ADMIN_CONNECTIONS};
+use serval::router::update::{Taken, UpdateError, Updater};
+use serval::stdx::zeroed_box;
+use serval::wire::json::JsonWriter;
+use std::net::SocketAddr;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    Nothing,
+    Report,
+    Push,
+    Failed(UpdateError),
+    Unknown,
+}
+
+struct Place {
+    end: EndId,
+    machine: Box<Connection>,
+    doing: Doing,
+    active: Time,
+}
+
+/// What serving did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Done {
+    /// Something else is served, or under another identity.
+    pub changed: bool,
+    /// A push did not fit.
+    pub refused_full: bool,
+}
+
+/// The port.
+#[expect(missing_debug_implementations, reason = "places are large")]
+pub struct AdminPort {
+    node: Node,
+    places: Vec<Place>,
+    waiting: Vec<EndId>,
+}
+
+impl AdminPort {
+    /// Nobody is connected.
+    pub fn new(node: Node) -> AdminPort {
+        AdminPort { node, places: Vec::new(), waiting: Vec::new() }
+    }
+
+    /// Listens.
+    pub fn listen(&self, at: SocketAddr, net: &mut Network) {
+        net.listen(self.node, at);
+    }
+
+    /// A controller connects.
+    pub fn accepted(&mut self, end: EndId, net: &mut Network) {
+        self.waiting.push(end);
+        self.admit(net);
+    }
+
+    fn admit(&mut self, net: &mut Network) {
+        while self.places.len() < MAX_ADMIN_CONNECTIONS as usize && !self.waiting.is_empty() {
+            let end = self.waiting.remove(0);
+            let mut machine = zeroed_box::<Connection>();
+            machine.clear();
+            self.places.push(Place { end, machine, doing: Doing::Nothing, active: net.now });
+        }
+    }
+
+    /// Whether the end is one of this port.
+    pub fn owns(&self, end: EndId) -> bool {
+        self.waiting.contains(&end) || self.places.iter().any(|p| p.end == end)
+    }
+
+    /// Something happened at it: served at the end of the router's run.
+    pub fn touched(&mut self, _end: EndId) {}
+
+    /// When a silent connection is closed.
+    pub fn timeout(&self) -> Time {
+        let limit = u64::from(ADMIN_TIMEOUT_MS) * 1_000_000;
+        self.places.iter().map(|p| p.active + limit).min().unwrap_or(Time::MAX)
+    }
+
+    /// Serves all connections as far as their bytes go.
+    pub fn serve(
+        &mut self,
+        report: Report,
+        updater: &mut Updater,
+        writer: &mut Writer<'static>,
+        net: &mut Network,
+    ) -> Done {
+        let mut done = Done::default();
+        let mut report = report;
+        let limit = u64::from(ADMIN_TIMEOUT_MS) * 1_000_000;
+        self.places.retain_mut(|place| {
+            let mut open = place.serve(&mut report, updater, writer, net, &mut done);
+            open &= net.now < place.active + limit;
+            if !open {
+                if place.doing == Doing::Push {
+                    updater.abort();
+                }
+                net.close(place.end, false);
+            }
+            open
+        });
+        self.admit(net);
+        done
+    }
+}
+
+impl Place {
+    /// False when the connection is done for.
+    fn serve(
+        &mut self,
+        report: &mut Report,
+        updater: &mut Updater,
+        writer: &mut Writer<'static>,
+        net: &mut Network,
+        done: &mut Done,
+    ) -> bool {
+        loop {
+            while !self.machine.output().is_empty() {
+                match net.write(self.end, self.machine.output()) {
+                    None => return false,
+                    Some(0) => return true,
+                    Some(bytes) => {
+                        self.machine.sent(bytes);
+                        self.active = net.now;
+                    }
+                }
+            }
+            if self.machine.is_finished() {
+                return false;
+            }
+            if self.steps(report, updater, writer, net, done) {
+                continue;
+            }
+            let bytes = net.read(self.end, self.machine.room().len());
+            if bytes.is_empty() {
+                return net.ended(self.end).is_none_or(|e| e == Ended::Eof && self.waits());
+            }
+            self.active = net.now;
+            self.machine.room()[..bytes.len()].copy_from_slice(&bytes);
+            self.machine.received(bytes.len());
+        }
+    }
+
+    /// An end of the peer's direction before the answer is out closes, as a socket's read says.
+    fn waits(&self) -> bool {
+        self.machine.is_answering()
+    }
+
+    /// Takes what was received; true when there is an answer to write.
+    fn steps(
+        &mut self,
+        report: &mut Report,
+        updater: &mut Updater,
+        writer: &mut Writer<'static>,
+        net: &mut Network,
+        done: &mut Done,
+    ) -> bool {
+        let now = clocks(net.now);
+        loop {
+            match self.machine.step() {
+                Step::More => return false,
+                Step::Request => {
+                    let request = self.machine.request();
+                    self.doing = match (request.method, request.path.as_str()) {
+                        (Method::Get, "/status") => Doing::Report,
+                        (Method::Post, "/routes/update") => match updater.begin(writer, now) {
+                            Ok(()) => Doing::Push,
+                            Err(error) => Doing::Failed(error),
+                        },
+                        _ => Doing::Unknown,
+                    };
+                }
+                Step::Line => {
+                    if self.doing == Doing::Push
+                        && let Err(error) = updater.line(self.machine.line(), writer, parse, now)
+                    {
+                        self.doing = Doing::Failed(error);
+                    }
+                    if matches!(self.doing, Doing::Failed(_)) {
+                        self.answer(report, net, done);
+                        return true;
+                    }
+                }
+                Step::End => {
+                    if self.doing == Doing::Push {
+                        self.doing = match updater.finish(writer) {
+                            Ok(taken) => {
+                                done.changed |= taken != Taken::Same;
+                                Doing::Report
+                            }
+                            Err(error) => Doing::Failed(error),
+                        };
+                        (report.identity, report.source) = updater.served();
+                        report.ready = writer.all_passed();
+                    }
+                    self.answer(report, net, done);
+                    return true;
+                }
+                Step::Refuse(status) => {
+                    self.machine.answer_text(status, format_args!("no request for this port"));
+                    return true;
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, report: &Report, net: &mut Network, done: &mut Done) {
+        match self.doing {
+            Doing::Failed(error) => {
+                done.refused_full |= error.status() == 507;
+                net.trace.say(net.now, &format!("push refused: {error}"));
+                self.machine.answer_text(error.status(), format_args!("{error}"));
+            }
+            Doing::Report => self.machine.answer(200, "application/json", |out| {
+                let mut json = JsonWriter::new(out);
+                report.write(&mut json);
+                json.finish().ok().map(str::len)
+            }),
+            _ => self.machine.answer_text(404, format_args!("no such page")),
+        }
+        self.doing = Doing::Nothing;
+    }
+}

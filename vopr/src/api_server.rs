@@ -1,0 +1,448 @@
+//! The model of the Kubernetes API server: objects with versions and their history, list, watch
+//! and WatchList over HTTP/1.1 on simulated streams.
+//!
+//! In: changes of the workload, requests of the product's watch machines. Out: answers, with
+//! bookmarks, stale lists, 410 as status and in the stream, 429, cuts in mid-line, duplicates.
+//! Status writes and the Lease do not come over HTTP: they are calls, with conflicts and delays.
+
+use crate::http::{Message, Next, Reader};
+use crate::model::object::{Key, Kind, Object, Spec};
+use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
+use crate::seed::{Options, Rate};
+use serval::stdx::Prng;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// One change.
+#[derive(Clone, Debug)]
+struct Change {
+    version: u64,
+    deleted: bool,
+    added: bool,
+    object: Rc<Object>,
+}
+
+struct Watching {
+    kind: Kind,
+    /// Sent up to this version.
+    at: u64,
+}
+
+struct Conn {
+    reader: Reader,
+    output: Vec<u8>,
+    watching: Option<Watching>,
+    close: bool,
+}
+
+/// The server.
+#[expect(missing_debug_implementations, reason = "connections say nothing")]
+pub struct Api {
+    pub objects: BTreeMap<Key, Rc<Object>>,
+    history: Vec<Change>,
+    pub version: u64,
+    /// Watches cannot begin before.
+    compacted: u64,
+    /// The epoch in the Lease.
+    pub lease: u64,
+    pub running: bool,
+    conns: BTreeMap<EndId, Conn>,
+    prng: Prng,
+    pub faults: Rate,
+    bookmarks: Rate,
+    has_watch_list: bool,
+    uids: u64,
+    pub lists: u64,
+    pub status_writes: u64,
+    pub injected: u64,
+}
+
+const PATHS: [(&str, Kind); 8] = [
+    ("gatewayclasses", Kind::Class),
+    ("gateways", Kind::Gateway),
+    ("httproutes", Kind::Route),
+    ("services", Kind::Service),
+    ("endpointslices", Kind::Slice),
+    ("secrets", Kind::Secret),
+    ("namespaces", Kind::Namespace),
+    ("referencegrants", Kind::Grant),
+];
+
+/// Where the server listens.
+pub fn api_address() -> SocketAddr {
+    SocketAddr::from(([10, 8, 0, 1], 6443))
+}
+
+fn status_json(code: u16, reason: &str) -> String {
+    format!(r#"{{"kind":"Status","status":"Failure","reason":"{reason}","code":{code}}}"#)
+}
+
+fn event_line(change: &Change) -> String {
+    let kind = match (change.deleted, change.added) {
+        (true, _) => "DELETED",
+        (false, true) => "ADDED",
+        (false, false) => "MODIFIED",
+    };
+    let mut object = change.object.as_ref().clone();
+    object.version = change.version;
+    format!("{{\"type\":\"{kind}\",\"object\":{}}}\n", object.json())
+}
+
+fn bookmark(version: u64, ends: bool) -> String {
+    let mark = if ends { r#","annotations":{"k8s.io/initial-events-end":"true"}"# } else { "" };
+    format!(
+        "{{\"type\":\"BOOKMARK\",\"object\":{{\"metadata\":{{\"resourceVersion\":\"{version}\"{mark}}}}}}}\n"
+    )
+}
+
+fn chunk(out: &mut Vec<u8>, text: &str) {
+    out.extend(format!("{:x}\r\n{text}\r\n", text.len()).bytes());
+}
+
+impl Api {
+    /// An empty server.
+    pub fn new(options: &Options) -> Api {
+        Api {
+            objects: BTreeMap::new(),
+            history: Vec::new(),
+            version: 100,
+            compacted: 0,
+            lease: 0,
+            running: false,
+            conns: BTreeMap::new(),
+            prng: options.child("api"),
+            faults: options.api_faults,
+            bookmarks: options.bookmarks,
+            has_watch_list: options.has_watch_list,
+            uids: 0,
+            lists: 0,
+            status_writes: 0,
+            injected: 0,
+        }
+    }
+
+    /// Begins to listen.
+    pub fn start(&mut self, net: &mut Network) {
+        net.listen(Node::Api, api_address());
+        self.running = true;
+        if self.prng.chance(1, 2) {
+            // Its cache begins anew: older versions are gone.
+            self.compacted = self.version;
+        }
+    }
+
+    /// Stops, with all its connections.
+    pub fn stop(&mut self, net: &mut Network) {
+        self.running = false;
+        self.conns.clear();
+        net.crash(Node::Api);
+    }
+
+    // ------------------------------------------------------------ objects
+
+    /// Creates or changes an object.
+    pub fn apply(&mut self, key: Key, spec: Spec, now: Time) {
+        self.version += 1 + self.prng.below(3);
+        let old = self.objects.get(&key).cloned();
+        if old.as_ref().is_some_and(|o| o.spec == spec) {
+            return;
+        }
+        self.uids += 1;
+        let object = match &old {
+            Some(old) => Object {
+                spec,
+                generation: old.generation + 1,
+                version: self.version,
+                ..old.as_ref().clone()
+            },
+            None => Object {
+                key: key.clone(),
+                uid: format!("uid-{}", self.uids),
+                // Coarse, so that some are of the same age.
+                created: 1_800_000_000 + now / (4 * SECOND),
+                generation: 1,
+                version: self.version,
+                spec,
+                status: String::new(),
+                addresses: Vec::new(),
+            },
+        };
+        self.put(Rc::new(object), old.is_none());
+    }
+
+    fn put(&mut self, object: Rc<Object>, added: bool) {
+        self.objects.insert(object.key.clone(), object.clone());
+        self.history.push(Change { version: self.version, deleted: false, added, object });
+    }
+
+    /// Deletes an object.
+    pub fn delete(&mut self, key: &Key) {
+        if let Some(object) = self.objects.remove(key) {
+            self.version += 1;
+            self.history.push(Change {
+                version: self.version,
+                deleted: true,
+                added: false,
+                object,
+            });
+        }
+    }
+
+    /// Writes a status, if the object is still the one of this uid.
+    pub fn write_status(&mut self, old: &Rc<Object>, status: String, addresses: Vec<[u8; 4]>) {
+        self.version += 1;
+        self.status_writes += 1;
+        let object = Object {
+            status,
+            addresses: addresses.into_iter().map(Into::into).collect(),
+            version: self.version,
+            ..old.as_ref().clone()
+        };
+        self.put(Rc::new(object), false);
+    }
+
+    /// The object in a version that existed.
+    pub fn version_of(&self, key: &Key, version: u64) -> Option<Rc<Object>> {
+        let found = self.history.iter().rev();
+        let mut found = found.filter(|c| c.version == version && c.object.key == *key);
+        found.next().map(|c| c.object.clone())
+    }
+
+    /// The objects of a kind as they were at a version.
+    fn state_at(&self, kind: Kind, version: u64) -> Vec<Change> {
+        let mut state: BTreeMap<&Key, &Change> = BTreeMap::new();
+        for change in self.history.iter().filter(|c| c.object.key.0 == kind) {
+            if change.version > version {
+                break;
+            }
+            match change.deleted {
+                true => state.remove(&change.object.key),
+                false => state.insert(&change.object.key, change),
+            };
+        }
+        state.into_values().cloned().collect()
+    }
+
+    // ------------------------------------------------------------ requests
+
+    /// Something happened at a socket.
+    pub fn on_socket(&mut self, end: EndId, what: SocketEvent, net: &mut Network) {
+        if !self.running {
+            return net.close(end, true);
+        }
+        if what == SocketEvent::Accepted {
+            let reader = Reader::new(false);
+            let conn = Conn { reader, output: Vec::new(), watching: None, close: false };
+            self.conns.insert(end, conn);
+        }
+        let Some(mut conn) = self.conns.remove(&end) else { return };
+        let bytes = net.read(end, 1 << 20);
+        conn.reader.feed(&bytes);
+        while conn.watching.is_none() && !conn.close {
+            match conn.reader.next(false, false) {
+                Next::Done(message) => self.request(&mut conn, &message, net.now),
+                Next::Head(_) => {}
+                Next::More => break,
+                Next::Bad(_) => conn.close = true,
+            }
+        }
+        if net.ended(end).is_some() {
+            conn.close = true;
+            conn.output.clear();
+        }
+        if flush(&mut conn, end, net) {
+            self.conns.insert(end, conn);
+        }
+    }
+
+    /// Time passed: watches go on, some are cut.
+    pub fn on_timer(&mut self, net: &mut Network) {
+        let ends: Vec<EndId> = self.conns.keys().copied().collect();
+        for end in ends {
+            let Some(mut conn) = self.conns.remove(&end) else { continue };
+            if conn.watching.is_some() && self.prng.chance(2, 3) {
+                self.go_on(&mut conn);
+            }
+            if flush(&mut conn, end, net) {
+                self.conns.insert(end, conn);
+            }
+        }
+        let at = net.now + self.prng.range(2 * MS, 30 * MS);
+        net.schedule(at, Event::Step(Step::ApiTimer));
+    }
+
+    fn request(&mut self, conn: &mut Conn, message: &Message, _now: Time) {
+        let target = message.word(1).to_string();
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        let name = path.rsplit('/').next().unwrap_or("");
+        let get = |name: &str| {
+            let mut pairs = query.split('&').filter_map(|p| p.split_once('='));
+            pairs.find(|(n, _)| *n == name).map(|(_, v)| v.to_string())
+        };
+        let Some(&(_, kind)) = PATHS.iter().find(|p| p.0 == name) else {
+            return answer(conn, 404, &status_json(404, "NotFound"), "");
+        };
+        if self.faults.happens(&mut self.prng) {
+            self.injected += 1;
+            return match self.prng.below(4) {
+                0 => answer(conn, 429, &status_json(429, "TooManyRequests"), "Retry-After: 1\r\n"),
+                1 => answer(conn, 500, &status_json(500, "InternalError"), ""),
+                2 => answer(conn, 410, &status_json(410, "Expired"), ""),
+                _ => conn.close = true,
+            };
+        }
+        let version = get("resourceVersion").and_then(|v| v.parse::<u64>().ok());
+        if get("watch").is_some() {
+            let initial = get("sendInitialEvents").is_some();
+            if initial && !self.has_watch_list {
+                return answer(conn, 422, &status_json(422, "Invalid"), "");
+            }
+            return self.watch(conn, kind, version, initial);
+        }
+        let limit = get("limit").and_then(|l| l.parse::<usize>().ok()).unwrap_or(0);
+        self.list(conn, kind, version, limit, get("continue"));
+    }
+
+    /// A version not older than what was asked for, mostly the newest.
+    fn stale(&mut self, version: Option<u64>) -> u64 {
+        match version {
+            Some(v) if v <= self.version && self.prng.chance(1, 3) => {
+                self.prng.range(v, self.version)
+            }
+            _ => self.version,
+        }
+    }
+
+    fn list(
+        &mut self,
+        conn: &mut Conn,
+        kind: Kind,
+        version: Option<u64>,
+        limit: usize,
+        token: Option<String>,
+    ) {
+        self.lists += 1;
+        let parts = token.as_deref().and_then(|t| t.split_once('-'));
+        let parts = parts.and_then(|(v, o)| Some((v.parse().ok()?, o.parse().ok()?)));
+        let (at, from): (u64, usize) = match parts {
+            Some(parts) => parts,
+            None => (self.stale(version), 0),
+        };
+        let state = self.state_at(kind, at);
+        let limit = if limit == 0 { usize::MAX } else { limit };
+        let page: Vec<String> =
+            state.iter().skip(from).take(limit).map(|c| c.object.json()).collect();
+        let next = from + page.len();
+        let more = match next < state.len() {
+            true => format!(r#","continue":"{at}-{next}""#),
+            false => String::new(),
+        };
+        let meta = format!(r#""metadata":{{"resourceVersion":"{at}"{more}}}"#);
+        let items = format!(r#""items":[{}]"#, page.join(","));
+        let body = match self.prng.chance(1, 2) {
+            true => format!(r#"{{"kind":"List",{meta},{items}}}"#),
+            false => format!(r#"{{{items},"kind":"List",{meta}}}"#),
+        };
+        answer(conn, 200, &body, "");
+    }
+
+    fn watch(&mut self, conn: &mut Conn, kind: Kind, version: Option<u64>, initial: bool) {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        if initial {
+            self.lists += 1;
+            let at = self.stale(version);
+            let mut state = self.state_at(kind, at);
+            conn.output.extend(head.bytes());
+            while !state.is_empty() {
+                let mut change = state.swap_remove(self.prng.below(state.len() as u64) as usize);
+                change.added = true;
+                chunk(&mut conn.output, &event_line(&change));
+            }
+            chunk(&mut conn.output, &bookmark(at, true));
+            conn.watching = Some(Watching { kind, at });
+            return;
+        }
+        let at = version.unwrap_or(self.version);
+        if at < self.compacted {
+            if self.prng.chance(1, 2) {
+                return answer(conn, 410, &status_json(410, "Expired"), "");
+            }
+            conn.output.extend(head.bytes());
+            let line =
+                format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", status_json(410, "Expired"));
+            chunk(&mut conn.output, &line);
+            conn.output.extend(b"0\r\n\r\n");
+            return;
+        }
+        conn.output.extend(head.bytes());
+        conn.watching = Some(Watching { kind, at });
+    }
+
+    /// Sends what changed since, and does faults.
+    fn go_on(&mut self, conn: &mut Conn) {
+        let Some(watching) = &mut conn.watching else { return };
+        let (kind, at) = (watching.kind, watching.at);
+        let new = self.history.iter().rev().take_while(|c| c.version > at);
+        let mut new: Vec<Change> = new.filter(|c| c.object.key.0 == kind).cloned().collect();
+        new.reverse();
+        watching.at = self.version;
+        let quiet = new.is_empty();
+        for change in new {
+            let line = event_line(&change);
+            chunk(&mut conn.output, &line);
+            if self.faults.happens(&mut self.prng) {
+                self.injected += 1;
+                match self.prng.below(5) {
+                    // Told twice.
+                    0 | 1 => chunk(&mut conn.output, &line),
+                    // Cut in mid-line.
+                    2 => {
+                        let cut = self.prng.below(line.len() as u64) as usize;
+                        let len = conn.output.len();
+                        conn.output.truncate(len - cut);
+                        return conn.close = true;
+                    }
+                    3 => {
+                        let status = status_json(410, "Expired");
+                        let line = format!("{{\"type\":\"ERROR\",\"object\":{status}}}\n");
+                        chunk(&mut conn.output, &line);
+                        return conn.close = true;
+                    }
+                    // The server ends the watch in order.
+                    _ => {
+                        conn.output.extend(b"0\r\n\r\n");
+                        conn.watching = None;
+                        return;
+                    }
+                }
+            }
+        }
+        if quiet && self.bookmarks.happens_rarely(&mut self.prng) {
+            chunk(&mut conn.output, &bookmark(self.version, false));
+        }
+    }
+}
+
+/// Writes what fits; false when the connection is over.
+fn flush(conn: &mut Conn, end: EndId, net: &mut Network) -> bool {
+    if !conn.output.is_empty() {
+        let Some(taken) = net.write(end, &conn.output) else {
+            net.close(end, true);
+            return false;
+        };
+        conn.output.drain(..taken);
+    }
+    if conn.close && conn.output.is_empty() {
+        net.close(end, false);
+        return false;
+    }
+    true
+}
+
+fn answer(conn: &mut Conn, status: u16, body: &str, more: &str) {
+    let len = body.len();
+    let head = format!("HTTP/1.1 {status} Words\r\nContent-Length: {len}\r\n{more}\r\n");
+    conn.output.extend(head.bytes());
+    conn.output.extend(body.bytes());
+}

@@ -1,0 +1,42 @@
+//! The capacities of simulated processes: small, whatever the shape, so that full is met often.
+
+use serval::limits::Capacities;
+
+/// Objects that a controller admits, by kind in the order of `model::object::Kind::ALL`.
+pub const ADMITTED: [u32; 8] = [3, 4, 12, 10, 16, 4, 6, 6];
+
+/// Stores for few objects; a Snapshot large enough for all that they can hold.
+pub fn small() -> Capacities {
+    let mut capacities = Capacities::DEFAULT;
+    let [classes, gateways, routes, services, slices, secrets, namespaces, grants] = ADMITTED;
+    for (name, value) in [
+        ("MAX_GATEWAY_CLASSES", classes),
+        ("MAX_GATEWAYS", gateways),
+        ("MAX_ROUTES", routes),
+        ("MAX_SERVICES", services),
+        ("MAX_ENDPOINT_SLICES", slices),
+        ("MAX_SECRETS", secrets),
+        ("MAX_NAMESPACES", namespaces),
+        ("MAX_REFERENCE_GRANTS", grants),
+        ("MAX_CONFIG_BINDS", 8),
+        ("MAX_CONFIG_LISTENERS", 16),
+        ("MAX_CONFIG_ATTACHMENTS", 32),
+        ("MAX_CONFIG_ROUTES", 32),
+        ("MAX_CONFIG_HOSTS", 64),
+        ("MAX_CONFIG_MATCHES", 64),
+        ("MAX_CONFIG_CONDITIONS", 64),
+        ("MAX_CONFIG_BACKENDS", 64),
+        ("MAX_CONFIG_ENTRIES", 192),
+        ("MAX_CONFIG_POOLS", 24),
+        ("MAX_CONFIG_UPSTREAMS", 96),
+        ("MAX_CONFIG_TEXT_BYTES", 24_576),
+        ("MAX_ROUTERS", 3),
+        ("MAX_WORKERS", 1),
+        ("MAX_CONNECTIONS", 24),
+        ("MAX_IO_BUFFERS", 24),
+    ] {
+        let set = capacities.set(name, value);
+        assert!(set.is_ok(), "{name} cannot be {value}: {set:?}");
+    }
+    capacities
+}

@@ -1,0 +1,53 @@
+//! D4: bytes in are bytes out. A truncated body is never presented as complete.
+
+use crate::client::Outcome;
+use crate::http::Message;
+use crate::ledger::{Ledger, Request};
+use crate::network::Network;
+
+/// A backend got a whole request.
+pub fn request_arrived(
+    stamp: &str,
+    message: &Message,
+    meant: Option<&Request>,
+    backend: &str,
+    net: &mut Network,
+) {
+    // The client may have given up and be forgotten.
+    let Some(meant) = meant else { return };
+    let target = match meant.query.as_str() {
+        "" => meant.path.clone(),
+        query => format!("{}?{query}", meant.path),
+    };
+    let wrong = if message.body != meant.body {
+        Some(format!("a body of {} bytes, not {}", message.body.len(), meant.body.len()))
+    } else if message.word(0) != meant.method || message.word(1) != target {
+        Some(format!("{:?}, not {} {target}", message.start, meant.method))
+    } else if message.field("host") != Some(&meant.host) {
+        Some(format!("host {:?}, not {}", message.field("host"), meant.host))
+    } else {
+        None
+    };
+    if let Some(wrong) = wrong {
+        net.trace.violated(net.now, "D4", format!("{stamp} reached {backend} as {wrong}"));
+    }
+}
+
+/// A client got a whole answer.
+pub fn answered(outcome: &Outcome, ledger: &Ledger, net: &mut Network) {
+    let (request, Some(response)) = (&outcome.request, &outcome.response) else { return };
+    let Some(backend) = &response.backend else { return };
+    let none = Vec::new();
+    let attempts = ledger.attempts.get(&request.stamp).unwrap_or(&none);
+    let of_backend = || attempts.iter().filter(|a| a.backend == *backend);
+    let wanted = |body: &[u8]| request.method == "HEAD" || body == response.body;
+    if !of_backend().any(|a| (!a.truncated || request.method == "HEAD") && wanted(&a.body)) {
+        let sent: Vec<_> = of_backend().map(|a| (a.body.len(), a.truncated)).collect();
+        let text = format!(
+            "{}: {} bytes were presented as complete; {backend} sent (bytes, truncated) {sent:?}",
+            request.stamp,
+            response.body.len(),
+        );
+        net.trace.violated(net.now, "D4", text);
+    }
+}

@@ -1,0 +1,33 @@
+//! L1: once faults are healed and objects stop changing, all routers serve the model's Snapshot of
+//! the final state, and stay; nothing is written or pushed any more.
+
+use super::s3::{difference, normal, read};
+use crate::api_server::Api;
+use crate::capacities::ADMITTED;
+use crate::model::object::{Kind, Object};
+use crate::model::table::{Table, derive};
+use crate::router::Router;
+use crate::workload::CONTROLLER;
+use std::rc::Rc;
+
+/// The table of the API server's state: the first of each kind by age, as many as are admitted.
+pub fn wanted(api: &Api) -> Table {
+    let mut admitted: Vec<Rc<Object>> = Vec::new();
+    for kind in Kind::ALL {
+        let of_kind = api.objects.values().filter(|o| o.key.0 == kind);
+        let mut of_kind: Vec<Rc<Object>> = of_kind.cloned().collect();
+        of_kind.sort_by(|a, b| (a.created, &a.key).cmp(&(b.created, &b.key)));
+        admitted.extend(of_kind.into_iter().take(ADMITTED[kind as usize] as usize));
+    }
+    normal(derive(&admitted, CONTROLLER))
+}
+
+/// What a router lacks; None when it serves what it must.
+pub fn lacks(router: &Router, wanted: &Table) -> Option<String> {
+    let Some(process) = &router.process else { return Some("it does not run".into()) };
+    if !process.writer.all_passed() {
+        return Some("its worker has not adopted the last Snapshot".into());
+    }
+    let got = normal(read(&process.writer.active().snapshot));
+    (got != *wanted).then(|| difference(&got, wanted))
+}

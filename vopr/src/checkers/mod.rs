@@ -1,0 +1,10 @@
+//! The checkers, one file each, named as in shared/faults.md.
+
+pub mod d1;
+pub mod d11;
+pub mod d3;
+pub mod d4;
+pub mod d5;
+pub mod l1;
+pub mod s1;
+pub mod s3;

@@ -1,0 +1,45 @@
+//! S1: a router applies generations in rising order within an epoch, never an older epoch (S2),
+//! and serves the content that its checksum says.
+
+use crate::network::Network;
+use crate::router::Process;
+use serval::config::{Identity, codec};
+use serval::limits::MAX_RECORD_SIZE_BYTES;
+
+/// What one router process was seen to serve.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    boot_id: u64,
+    identity: Identity,
+    generation: u64,
+}
+
+/// Looks at a router after something happened to it.
+pub fn look(router: usize, process: &Process, seen: &mut Seen, net: &mut Network) {
+    let (identity, _) = process.updater.served();
+    let order = |i: &Identity| (i.epoch, i.generation);
+    let fresh = seen.boot_id != process.boot_id;
+    if !fresh && order(&identity) < order(&seen.identity) {
+        let text = format!(
+            "router {router} went from {:?} back to {:?}",
+            order(&seen.identity),
+            order(&identity)
+        );
+        net.trace.violated(net.now, "S1", text);
+    }
+    let same = order(&identity) == order(&seen.identity);
+    if !fresh && same && identity.checksum != seen.identity.checksum {
+        let text = format!("router {router}: {:?} has two contents", order(&identity));
+        net.trace.violated(net.now, "S1", text);
+    }
+    let generation = process.writer.generation();
+    if (fresh || generation != seen.generation) && identity.epoch > 0 {
+        let mut buffer = vec![0; MAX_RECORD_SIZE_BYTES as usize];
+        let sum = codec::checksum(&process.writer.active().snapshot, &mut buffer);
+        if sum != Ok(identity.checksum) {
+            let text = format!("router {router} serves other content than {:?}", order(&identity));
+            net.trace.violated(net.now, "S1", text);
+        }
+    }
+    *seen = Seen { boot_id: process.boot_id, identity, generation };
+}

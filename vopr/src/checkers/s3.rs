@@ -1,0 +1,108 @@
+//! S3: each published Snapshot is what the model derives from objects in versions that existed,
+//! and no object goes back in time (`shadow`).
+
+use crate::model::object::{Match, Object};
+use crate::model::table::{Served, ServedRule, Table, derive};
+use crate::network::Network;
+use crate::workload::CONTROLLER;
+use serval::config::Snapshot;
+use serval::config::snapshot::{self, POOL_INVALID, PathKind};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// A Snapshot was published from these objects; the table that it means. Not `exact`: the stores
+/// may lack some of them.
+pub fn published(
+    snapshot: &Snapshot,
+    objects: &[Rc<Object>],
+    exact: bool,
+    net: &mut Network,
+) -> Table {
+    let got = normal(read(snapshot));
+    let identity = snapshot.identity;
+    let (epoch, generation) = (identity.epoch, identity.generation);
+    let kind = if exact { "compared" } else { "not compared" };
+    net.trace.say(net.now, &format!("published {epoch}.{generation}, {kind}"));
+    net.trace.event(net.now, "checksum", generation, &identity.checksum.0);
+    if !exact {
+        return got;
+    }
+    let wanted = normal(derive(objects, CONTROLLER));
+    if got != wanted {
+        let text = format!("{epoch}.{generation}: {}", difference(&got, &wanted));
+        net.trace.violated(net.now, "S3", text);
+    }
+    wanted
+}
+
+/// What differs first.
+pub fn difference(got: &Table, wanted: &Table) -> String {
+    if got.listeners != wanted.listeners {
+        return format!("listeners {:?}, wanted {:?}", got.listeners, wanted.listeners);
+    }
+    for at in 0..got.rules.len().max(wanted.rules.len()) {
+        if got.rules.get(at) != wanted.rules.get(at) {
+            return format!("rule {:?}, wanted {:?}", got.rules.get(at), wanted.rules.get(at));
+        }
+    }
+    "no difference".into()
+}
+
+/// One spelling for what means the same.
+pub fn normal(mut table: Table) -> Table {
+    table.listeners.sort();
+    for rule in &mut table.rules {
+        rule.hosts.sort();
+        for m in &mut rule.matches {
+            let (exact, path) = m.path.take().unwrap_or((false, String::new()));
+            let path = if exact { path } else { path.trim_end_matches('/').to_string() };
+            m.path = Some((exact, path));
+        }
+    }
+    table
+}
+
+/// The Snapshot as a table.
+pub fn read(s: &Snapshot) -> Table {
+    let text = |t| s.text.get(t).to_string();
+    let address = |&b: &u32| SocketAddr::new(s.binds[b].address, s.binds[b].port);
+    let listener = |l: &snapshot::Listener| Served {
+        gateway: text(l.gateway),
+        section: text(l.section),
+        hostname: text(l.hostname),
+        binds: s.attachments.span(l.binds).iter().map(address).collect(),
+    };
+    let listeners: Vec<Served> = s.listeners.as_slice().iter().map(listener).collect();
+    let pairs = |span| -> Vec<(String, String)> {
+        s.conditions.span(span).iter().map(|c| (text(c.name), text(c.value))).collect()
+    };
+    let to_match = |m: &snapshot::Match| Match {
+        path: Some((m.path_kind == PathKind::Exact, text(m.path))),
+        method: Some(m.method.name()).filter(|n| !n.is_empty()),
+        headers: pairs(m.headers),
+        queries: pairs(m.queries),
+    };
+    let backend = |b: &snapshot::Backend| {
+        let upstreams = |pool: &snapshot::Pool| {
+            s.upstreams.span(pool.upstreams).iter().map(|u| u.address).collect::<Vec<_>>()
+        };
+        let pool = (b.pool != POOL_INVALID).then(|| upstreams(&s.pools[b.pool]));
+        (pool, b.weight)
+    };
+    let rule = |r: &snapshot::Route| ServedRule {
+        name: text(r.name),
+        hosts: s
+            .hosts
+            .span(r.hosts)
+            .iter()
+            .map(|h| {
+                let listener = &listeners[h.listener as usize];
+                ((listener.gateway.clone(), listener.section.clone()), text(h.hostname))
+            })
+            .collect(),
+        matches: s.matches.span(r.matches).iter().map(to_match).collect(),
+        backends: s.backends.span(r.backends).iter().map(backend).collect(),
+    };
+    let rules = s.routes.as_slice().iter().map(rule).collect();
+    Table { listeners, rules }
+}

@@ -1,0 +1,304 @@
+//! The clients: HTTP/1.1 connections that stamp every request, pipeline, read slowly, give up.
+//!
+//! In: where the routers listen. Out: requests for the ledger, answers for the checkers.
+
+use crate::http::{Next, Reader};
+use crate::ledger::{Ledger, Request, Response, body_of};
+use crate::network::{EndId, Ended, Event, MS, Network, Node, SECOND, SocketEvent, Time};
+use crate::seed::Rate;
+use serval::stdx::Prng;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+/// Hosts that requests name; routes and listeners choose from them too.
+pub const HOSTS: [&str; 6] =
+    ["a.example.com", "b.example.com", "x.y.example.com", "a.other.org", "other.org", "c.net"];
+/// Paths of requests.
+pub const PATHS: [&str; 9] =
+    ["/", "/a", "/a/", "/a/b", "/a/b/c", "/ab", "/b", "/b/x", "/deep/er/path"];
+
+struct Conn {
+    router: usize,
+    address: SocketAddr,
+    reader: Reader,
+    is_open: bool,
+    output: Vec<u8>,
+    /// Stamps that wait for their answer, in order, and whether they are HEAD.
+    waiting: VecDeque<(String, bool)>,
+    /// The answer whose head was read, and when.
+    head_at: Option<Time>,
+    left: u32,
+    depth: usize,
+    is_slow: bool,
+    abort_at: Time,
+    think_until: Time,
+    began: Time,
+}
+
+/// An answer, or the end of one that was not whole.
+#[derive(Debug)]
+pub struct Outcome {
+    pub request: Request,
+    /// None: the connection ended before it was whole.
+    pub response: Option<Response>,
+}
+
+/// All clients.
+#[expect(missing_debug_implementations, reason = "connections say nothing")]
+pub struct Clients {
+    conns: BTreeMap<EndId, Conn>,
+    prng: Prng,
+    pub faults: Rate,
+    most: usize,
+    next: u64,
+    pub requests: u64,
+    pub answered: u64,
+    pub stopped: bool,
+}
+
+impl Clients {
+    /// Nobody is connected.
+    pub fn new(prng: Prng, faults: Rate, most: usize) -> Clients {
+        Clients {
+            conns: BTreeMap::new(),
+            prng,
+            faults,
+            most,
+            next: 1,
+            requests: 0,
+            answered: 0,
+            stopped: false,
+        }
+    }
+
+    /// Connections open.
+    pub fn open(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// Time passed: new connections, next requests; what was answered.
+    pub fn on_timer(
+        &mut self,
+        routers: usize,
+        ledger: &mut Ledger,
+        net: &mut Network,
+    ) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        if !self.stopped && self.conns.len() < self.most && self.prng.chance(1, 3) {
+            self.connect(routers, net);
+        }
+        let ends: Vec<EndId> = self.conns.keys().copied().collect();
+        for end in ends {
+            self.act(end, ledger, net);
+            outcomes.extend(self.receive(end, ledger, net));
+        }
+        if !self.stopped || !self.conns.is_empty() {
+            let at = net.now + self.prng.range(MS, 30 * MS);
+            net.schedule(at, Event::Timer(Node::Clients, 0));
+        }
+        outcomes
+    }
+
+    fn connect(&mut self, routers: usize, net: &mut Network) {
+        let router = self.prng.below(routers as u64) as usize;
+        let binds: Vec<SocketAddr> = net
+            .listening(Node::Router(router))
+            .into_iter()
+            .filter(|a| a.port() != crate::router::admin_address(0).port())
+            .collect();
+        if binds.is_empty() {
+            return;
+        }
+        let address = binds[self.prng.below(binds.len() as u64) as usize];
+        let end = net.connect(Node::Clients, Node::Router(router), address);
+        let aborts = self.faults.happens(&mut self.prng);
+        let conn = Conn {
+            router,
+            address,
+            reader: Reader::new(true),
+            is_open: false,
+            output: Vec::new(),
+            waiting: VecDeque::new(),
+            head_at: None,
+            left: self.prng.range(1, 12) as u32,
+            depth: if self.prng.chance(1, 3) { self.prng.range(2, 5) as usize } else { 1 },
+            is_slow: self.faults.happens(&mut self.prng),
+            abort_at: if aborts { net.now + self.prng.below(3 * SECOND) } else { Time::MAX },
+            think_until: 0,
+            began: net.now,
+        };
+        self.conns.insert(end, conn);
+    }
+
+    /// Something happened at a socket; what was answered.
+    pub fn on_socket(
+        &mut self,
+        end: EndId,
+        what: SocketEvent,
+        ledger: &mut Ledger,
+        net: &mut Network,
+    ) -> Vec<Outcome> {
+        match what {
+            SocketEvent::Opened => {
+                if let Some(conn) = self.conns.get_mut(&end) {
+                    conn.is_open = true;
+                }
+            }
+            SocketEvent::Refused => {
+                self.conns.remove(&end);
+                net.close(end, false);
+                return Vec::new();
+            }
+            _ => {}
+        }
+        self.act(end, ledger, net);
+        self.receive(end, ledger, net)
+    }
+
+    /// Sends what is to be sent.
+    fn act(&mut self, end: EndId, ledger: &mut Ledger, net: &mut Network) {
+        let Some(conn) = self.conns.get_mut(&end) else { return };
+        let too_long =
+            net.now - conn.began > 30 * SECOND || self.stopped && conn.waiting.is_empty();
+        if net.now >= conn.abort_at || too_long && conn.waiting.is_empty() {
+            self.conns.remove(&end);
+            let reset = self.prng.chance(1, 2);
+            return net.close(end, reset);
+        }
+        if !conn.is_open {
+            return;
+        }
+        if conn.waiting.len() < conn.depth && conn.left > 0 && net.now >= conn.think_until {
+            conn.left -= 1;
+            let stamp = format!("{}.{}", end.stream, self.next);
+            self.next += 1;
+            self.requests += 1;
+            let request = request(&mut self.prng, &stamp, conn.router, conn.address, net.now);
+            conn.output.extend(bytes_of(&request, &mut self.prng));
+            conn.waiting.push_back((stamp.clone(), request.method == "HEAD"));
+            conn.think_until = net.now + self.prng.below(20 * MS);
+            ledger.requests.insert(stamp, request);
+        }
+        if !conn.output.is_empty()
+            && let Some(taken) = net.write(end, &conn.output)
+        {
+            conn.output.drain(..taken);
+        }
+    }
+
+    fn receive(&mut self, end: EndId, ledger: &mut Ledger, net: &mut Network) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        let Some(conn) = self.conns.get_mut(&end) else { return outcomes };
+        let most = if conn.is_slow { 40 } else { 1 << 20 };
+        let bytes = net.read(end, most);
+        conn.reader.feed(&bytes);
+        let ended = net.ended(end);
+        let mut over = false;
+        loop {
+            let bodiless = conn.waiting.front().is_some_and(|w| w.1);
+            match conn.reader.next(bodiless, ended == Some(Ended::Eof)) {
+                Next::More => break,
+                Next::Head(_) => conn.head_at = Some(net.now),
+                Next::Done(message) if message.status() < 200 => {}
+                Next::Done(message) => {
+                    let at = conn.head_at.take().unwrap_or(net.now);
+                    over |= message.field("connection") == Some("close");
+                    let Some((stamp, _)) = conn.waiting.pop_front() else {
+                        let text = format!("an answer without a request: {}", message.start);
+                        // 408 may come to a connection that never finished its head.
+                        if message.status() != 408 {
+                            net.trace.violated(net.now, "D3", text);
+                        }
+                        over = true;
+                        break;
+                    };
+                    let Some(request) = ledger.requests.remove(&stamp) else { continue };
+                    self.answered += 1;
+                    let response = Response {
+                        status: message.status(),
+                        stamp: message.field("x-stamp").map(str::to_string),
+                        backend: message.field("x-backend").map(str::to_string),
+                        body: message.body,
+                        at,
+                    };
+                    outcomes.push(Outcome { request, response: Some(response) });
+                }
+                Next::Bad(why) => {
+                    net.trace.violated(net.now, "D4", format!("a client got no HTTP: {why}"));
+                    over = true;
+                    break;
+                }
+            }
+        }
+        let done = conn.left == 0 && conn.waiting.is_empty() && conn.output.is_empty();
+        if over || done || ended.is_some() {
+            for (stamp, _) in core::mem::take(&mut conn.waiting) {
+                if let Some(request) = ledger.requests.remove(&stamp) {
+                    outcomes.push(Outcome { request, response: None });
+                }
+            }
+            self.conns.remove(&end);
+            net.close(end, false);
+        }
+        outcomes
+    }
+}
+
+fn request(prng: &mut Prng, stamp: &str, router: usize, address: SocketAddr, now: Time) -> Request {
+    let mut pick = |n: usize| prng.below(n as u64) as usize;
+    let method = ["GET", "GET", "GET", "POST", "POST", "HEAD", "PUT"][pick(7)];
+    let host = HOSTS[pick(HOSTS.len())].to_string();
+    let path = PATHS[pick(PATHS.len())].to_string();
+    let query = ["", "", "v=1", "v=2&w=1"][pick(4)].to_string();
+    let mut headers = Vec::new();
+    if pick(3) == 0 {
+        headers.push(("X-Kind".to_string(), ["red", "blue"][pick(2)].to_string()));
+    }
+    let has_body = matches!(method, "POST" | "PUT");
+    let len = if has_body { [0, 10, 300, 5000][pick(4)] } else { 0 };
+    let is_chunked = has_body && pick(2) == 0;
+    let body = body_of(stamp, "request", len);
+    let stamp = stamp.to_string();
+    Request {
+        stamp,
+        router,
+        address,
+        method,
+        host,
+        path,
+        query,
+        headers,
+        body,
+        is_chunked,
+        sent_at: now,
+    }
+}
+
+fn bytes_of(request: &Request, prng: &mut Prng) -> Vec<u8> {
+    let Request { method, host, path, query, stamp, .. } = request;
+    let mark = if query.is_empty() { "" } else { "?" };
+    let mut text =
+        format!("{method} {path}{mark}{query} HTTP/1.1\r\nHost: {host}\r\nX-Stamp: {stamp}\r\n");
+    for (name, value) in &request.headers {
+        text += &format!("{name}: {value}\r\n");
+    }
+    let mut out;
+    if request.is_chunked {
+        text += "Transfer-Encoding: chunked\r\n\r\n";
+        out = text.into_bytes();
+        for piece in request.body.chunks(1 + prng.below(900) as usize) {
+            out.extend(format!("{:x}\r\n", piece.len()).bytes());
+            out.extend(piece);
+            out.extend(b"\r\n");
+        }
+        out.extend(b"0\r\n\r\n");
+    } else {
+        if matches!(*method, "POST" | "PUT") {
+            text += &format!("Content-Length: {}\r\n", request.body.len());
+        }
+        text += "\r\n";
+        out = text.into_bytes();
+        out.extend(&request.body);
+    }
+    out
+}

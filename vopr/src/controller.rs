@@ -1,0 +1,566 @@
+//! One simulated controller: the machines as `shell::controller` connects them, in one thread.
+//!
+//! In: network events. Out: requests of the watch machines, reports asked for, pushes, status
+//! writes, an epoch from the model's Lease. A crash drops it all.
+
+use crate::api_server::{Api, api_address};
+use crate::checkers::s3;
+use crate::model::object::Kind as ModelKind;
+use crate::network::{EndId, Event as Due, MS, Network, Node, SECOND, SocketEvent, Step, Time};
+use crate::router::{admin_address, clocks, parse};
+use crate::shadow::Shadow;
+use crate::tables::Tables;
+use crate::workload::CONTROLLER;
+use serval::config::Report;
+use serval::config::client::{Answer, Ask, Client};
+use serval::controller::{Controller, StatusQueue};
+use serval::kube::Trouble;
+use serval::kube::kind::Watched;
+use serval::kube::watch::{Event, Input, Output, Settings as WatchSettings, Watch};
+use serval::limits::{Capacities, ENDPOINT_SYNC_PERIOD_MS};
+use serval::reconcile::Settings;
+use serval::reconcile::addresses::AddressPool;
+use serval::resource::document::{Document, Value};
+use serval::resource::store::Upserted;
+use serval::resource::{Key, Kind, Meta};
+use serval::stdx::{Duration, Full, Prng, Short, zeroed_box};
+use std::rc::Rc;
+
+struct Watcher {
+    watch: Box<Watch>,
+    document: Box<Document>,
+    end: Option<EndId>,
+    is_open: bool,
+    output: Vec<u8>,
+    shadow: Shadow,
+}
+
+struct Socket {
+    client: Box<Client>,
+    end: Option<EndId>,
+    is_open: bool,
+    is_asked: bool,
+    router: usize,
+}
+
+/// A status on its way to the API server.
+#[derive(Clone, Debug)]
+pub struct Order {
+    pub kind: Kind,
+    pub key: Key,
+    pub uid: String,
+    pub body: String,
+    pub due: Time,
+}
+
+#[derive(Debug)]
+struct Orders<'o> {
+    out: &'o mut Vec<Order>,
+    due: Time,
+}
+
+impl StatusQueue for Orders<'_> {
+    fn push(&mut self, kind: Kind, meta: &Meta, body: &str) -> Result<(), Full> {
+        let uid = meta.uid.as_str().to_string();
+        self.out.push(Order { kind, key: meta.key, uid, body: body.to_string(), due: self.due });
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Epoch {
+    Waiting(Time),
+    /// The Lease answers then.
+    Ordered(Time),
+    Taken,
+}
+
+/// A running controller.
+#[expect(missing_debug_implementations, reason = "machines are large")]
+pub struct Process {
+    pub number: u64,
+    pub controller: Box<Controller>,
+    watchers: Vec<Watcher>,
+    syncs: Vec<Socket>,
+    pushes: Vec<Socket>,
+    document: Box<Document>,
+    epoch: Epoch,
+    relisted: Time,
+    pub orders: Vec<Order>,
+    prng: Prng,
+    due: Time,
+}
+
+/// What is counted over all processes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub pushes: u64,
+    pub relists: u64,
+    pub generations: u64,
+    pub refusals: u64,
+    pub compared: u64,
+}
+
+/// What a controller works with.
+#[derive(Debug)]
+pub struct Around<'a> {
+    pub net: &'a mut Network,
+    pub tables: &'a mut Tables,
+    pub counts: &'a mut Counts,
+}
+
+fn socket(router: usize) -> Socket {
+    let mut client = zeroed_box::<Client>();
+    client.clear(admin_address(router));
+    Socket { client, end: None, is_open: false, is_asked: false, router }
+}
+
+impl Process {
+    /// A controller that begins.
+    pub fn start(prng: &mut Prng, routers: usize, caps: &Capacities, net: &mut Network) -> Process {
+        let mut controller = zeroed_box::<Controller>();
+        let settings = Settings {
+            controller: Short::new(CONTROLLER).expect("short enough"),
+            standalone: false,
+            pool: AddressPool::parse("10.240.0.1-10.240.0.3").expect("three addresses"),
+        };
+        controller.init(settings, caps);
+        for router in 0..routers {
+            assert!(controller.add_router(admin_address(router), clocks(net.now)));
+        }
+        let watchers = Watched::ALL.into_iter().zip(ModelKind::ALL).map(|(kind, model)| {
+            let mut watch = zeroed_box::<Watch>();
+            let authority = api_address().to_string();
+            let settings =
+                WatchSettings { kind, authority: &authority, prefix: "", token: b"token" };
+            watch.start(settings, Prng::new(prng.next_u64())).expect("settings fit");
+            let mut document = zeroed_box::<Document>();
+            document.clear();
+            Watcher {
+                watch,
+                document,
+                end: None,
+                is_open: false,
+                output: Vec::new(),
+                shadow: Shadow::new(model),
+            }
+        });
+        let watchers: Vec<Watcher> = watchers.collect();
+        let patience = u64::from(ENDPOINT_SYNC_PERIOD_MS) / 2 * MS;
+        let process = Process {
+            number: prng.next_u64(),
+            controller,
+            watchers,
+            syncs: (0..routers).map(socket).collect(),
+            pushes: (0..routers).map(socket).collect(),
+            document: zeroed_box::<Document>(),
+            epoch: Epoch::Waiting(net.now + patience),
+            relisted: net.now,
+            orders: Vec::new(),
+            prng: Prng::new(prng.next_u64()),
+            due: Time::MAX,
+        };
+        net.trace.say(net.now, "controller starts");
+        net.schedule(net.now, Due::Timer(Node::Controller, process.number));
+        process
+    }
+
+    /// Something happened at a socket.
+    pub fn on_socket(
+        &mut self,
+        end: EndId,
+        what: SocketEvent,
+        api: &mut Api,
+        around: &mut Around<'_>,
+    ) {
+        if let Some(index) = self.watchers.iter().position(|w| w.end == Some(end)) {
+            self.watcher_socket(index, what, api, around);
+        }
+        for socket in self.syncs.iter_mut().chain(&mut self.pushes) {
+            if socket.end == Some(end) && what == SocketEvent::Refused {
+                around.net.close(end, false);
+                socket.end = None;
+                socket.client.failed(clocks(around.net.now), &mut self.prng);
+            } else if socket.end == Some(end) {
+                socket.is_open = true;
+            }
+        }
+        self.run(api, around);
+    }
+
+    /// A timer came up.
+    pub fn on_timer(&mut self, number: u64, api: &mut Api, around: &mut Around<'_>) {
+        if number == self.number {
+            if self.due <= around.net.now {
+                self.due = Time::MAX;
+            }
+            self.run(api, around);
+        }
+    }
+
+    // ------------------------------------------------------------ watches
+
+    fn watcher_socket(
+        &mut self,
+        index: usize,
+        what: SocketEvent,
+        api: &mut Api,
+        around: &mut Around<'_>,
+    ) {
+        let w = &mut self.watchers[index];
+        match what {
+            SocketEvent::Opened => {
+                w.is_open = true;
+                self.give(index, Input::Connected, api, around);
+            }
+            SocketEvent::Refused => {
+                if let Some(end) = w.end.take() {
+                    around.net.close(end, false);
+                }
+                self.give(index, Input::Closed(Trouble::Unreachable), api, around);
+            }
+            _ => {}
+        }
+        self.watcher_receive(index, api, around);
+    }
+
+    fn watcher_receive(&mut self, index: usize, api: &mut Api, around: &mut Around<'_>) {
+        loop {
+            let w = &mut self.watchers[index];
+            let Some(end) = w.end.filter(|_| w.is_open) else { return };
+            if !w.output.is_empty() {
+                match around.net.write(end, &w.output) {
+                    Some(taken) => drop(w.output.drain(..taken)),
+                    None => w.output.clear(),
+                }
+            }
+            let bytes = around.net.read(end, 4096);
+            if bytes.is_empty() {
+                if around.net.ended(end).is_some() {
+                    around.net.close(end, false);
+                    w.end = None;
+                    self.give(index, Input::Closed(Trouble::Closed), api, around);
+                }
+                return;
+            }
+            let mut at = 0;
+            // What a machine that hung up did not take is of the old connection.
+            while at < bytes.len() && self.watchers[index].end == Some(end) {
+                let input = Input::Bytes(&bytes[at..]);
+                let now = clocks(around.net.now);
+                let used = self.watchers[index].watch.input(input, now);
+                at += used.expect("all outputs were polled");
+                self.outputs(index, api, around);
+            }
+        }
+    }
+
+    fn give(&mut self, index: usize, input: Input<'_>, api: &mut Api, around: &mut Around<'_>) {
+        let taken = self.watchers[index].watch.input(input, clocks(around.net.now));
+        assert!(taken.is_ok(), "all outputs were polled, and lines are parsed at once");
+        self.outputs(index, api, around);
+    }
+
+    /// Does all that a machine wants.
+    fn outputs(&mut self, index: usize, api: &mut Api, around: &mut Around<'_>) {
+        let mut parsed = None;
+        loop {
+            let Process { watchers, controller, .. } = self;
+            let w = &mut watchers[index];
+            let Some(output) = w.watch.poll_output(&w.document) else {
+                let Some(ok) = parsed.take() else { return };
+                let input = if ok { Input::Parsed(&w.document) } else { Input::Refused };
+                let taken = w.watch.input(input, clocks(around.net.now));
+                assert!(taken.is_ok(), "all outputs were polled");
+                continue;
+            };
+            match output {
+                Output::Connect => {
+                    let end = around.net.connect(Node::Controller, Node::Api, api_address());
+                    (w.end, w.is_open) = (Some(end), false);
+                    w.output.clear();
+                }
+                Output::Disconnect => {
+                    if let Some(end) = w.end.take() {
+                        around.net.close(end, true);
+                    }
+                }
+                Output::Send(bytes) => w.output.extend(bytes),
+                Output::ReadToken => {}
+                Output::Parse(line) => {
+                    parsed = Some(parse(line, &mut w.document));
+                }
+                Output::Event(event) => {
+                    take_event(controller, &mut w.shadow, event, api, around);
+                }
+            }
+            if let (Some(end), true) = (w.end, w.is_open)
+                && !w.output.is_empty()
+            {
+                match around.net.write(end, &w.output) {
+                    Some(taken) => drop(w.output.drain(..taken)),
+                    None => w.output.clear(),
+                }
+            }
+        }
+    }
+
+    // ------------------------------------------------------------ the loop
+
+    /// As `MainLoop::run`, once.
+    fn run(&mut self, api: &mut Api, around: &mut Around<'_>) {
+        let now = clocks(around.net.now);
+        for index in 0..self.watchers.len() {
+            self.watchers[index].watch.tick(now);
+            self.outputs(index, api, around);
+        }
+        self.relist(api, around);
+        self.ask_reports(around);
+        self.take_epoch(api, around.net);
+        if self.controller.tick(now) {
+            around.counts.generations += 1;
+            let published = self.controller.published().expect("just published");
+            let exact = self.watchers.iter().all(|w| !w.shadow.is_behind);
+            around.counts.compared += u64::from(exact);
+            let shadows = self.watchers.iter().map(|w| &w.shadow);
+            let objects: Vec<_> = shadows.flat_map(|s| s.objects().cloned()).collect();
+            let table = s3::published(published, &objects, exact, around.net);
+            around.tables.publish(published.identity.checksum, Rc::new(table));
+        }
+        self.push(around);
+        let due = around.net.now + self.prng.range(MS, 200 * MS);
+        let before = self.orders.len();
+        let mut queue = Orders { out: &mut self.orders, due };
+        self.controller.write_statuses(now, &mut queue);
+        if self.orders.len() > before {
+            around.net.schedule(due, Due::Step(Step::Status));
+        }
+        self.rearm(around.net);
+    }
+
+    fn rearm(&mut self, net: &mut Network) {
+        let mut due = net.now + 100 * MS;
+        for w in &self.watchers {
+            due = due.min(w.watch.timeout().map_or(Time::MAX, |t| t.0));
+        }
+        let due = due.max(net.now + MS);
+        if due < self.due {
+            self.due = due;
+            net.schedule(due, Due::Timer(Node::Controller, self.number));
+        }
+    }
+
+    fn relist(&mut self, api: &mut Api, around: &mut Around<'_>) {
+        if around.net.now - self.relisted < SECOND {
+            return;
+        }
+        if let Some(kind) = self.controller.wants_relist() {
+            self.relisted = around.net.now;
+            around.counts.relists += 1;
+            around.net.trace.say(around.net.now, &format!("relist of {}", kind.name()));
+            self.give(kind as usize, Input::Relist, api, around);
+        }
+    }
+
+    fn ask_reports(&mut self, around: &mut Around<'_>) {
+        let now = clocks(around.net.now);
+        let period = Duration::from_millis(u64::from(ENDPOINT_SYNC_PERIOD_MS));
+        for socket in &mut self.syncs {
+            if let Some(answer) = socket.drive(None, around.net, &mut self.prng) {
+                if answer.status == 200 && parse(socket.client.body(), &mut self.document) {
+                    let report = Report::read(self.document.root());
+                    let report = report.expect("a router's report can be read");
+                    self.controller.report(admin_address(socket.router), &report, now);
+                }
+                socket.client.rest(now.mono + period);
+            }
+            if socket.client.may_begin(now) {
+                socket.begin(Ask::Report, around.net);
+            }
+        }
+    }
+
+    fn take_epoch(&mut self, api: &mut Api, net: &mut Network) {
+        let highest = self.controller.highest_epoch();
+        if self.epoch == Epoch::Taken && highest > self.controller.epoch() {
+            self.epoch = Epoch::Waiting(net.now);
+        }
+        let all = self.controller.routers().iter().all(|r| r.report.is_some());
+        match self.epoch {
+            Epoch::Waiting(until) if all || net.now >= until => {
+                self.epoch = Epoch::Ordered(net.now + self.prng.range(MS, 50 * MS));
+            }
+            Epoch::Ordered(at) if net.now >= at && api.running => {
+                // Compare-and-set at the Lease: one call here.
+                api.lease = api.lease.max(highest) + 1;
+                self.controller.set_epoch(api.lease);
+                self.epoch = Epoch::Taken;
+                net.trace.say(net.now, &format!("epoch {}", api.lease));
+            }
+            _ => {}
+        }
+    }
+
+    fn push(&mut self, around: &mut Around<'_>) {
+        let now = clocks(around.net.now);
+        for index in 0..self.pushes.len() {
+            let socket = &mut self.pushes[index];
+            let published = self.controller.published();
+            let answer = socket.drive(published, around.net, &mut self.prng);
+            if let Some(answer) = answer {
+                self.take_answer(index, answer, around);
+            }
+            let address = admin_address(self.pushes[index].router);
+            let router = self.controller.routers().iter().find(|r| r.address == address);
+            let behind = router.is_some_and(|r| self.controller.needs_push(r));
+            let socket = &mut self.pushes[index];
+            if behind && socket.client.may_begin(now) {
+                around.counts.pushes += 1;
+                socket.begin(Ask::Push, around.net);
+            }
+        }
+    }
+
+    fn take_answer(&mut self, index: usize, answer: Answer, around: &mut Around<'_>) {
+        let socket = &self.pushes[index];
+        let address = admin_address(socket.router);
+        let now = clocks(around.net.now);
+        if answer.status == 200 {
+            assert!(parse(socket.client.body(), &mut self.document), "a report is JSON");
+            let report = Report::read(self.document.root()).expect("a report can be read");
+            self.controller.report(address, &report, now);
+            return;
+        }
+        let text = format!("router {} answered {} to a push", socket.router, answer.status);
+        around.net.trace.say(around.net.now, &text);
+        if answer.status != 503 {
+            self.controller.push_refused(address, answer.identity);
+        }
+    }
+}
+
+impl Socket {
+    fn begin(&mut self, ask: Ask, net: &mut Network) {
+        self.client.begin(ask, clocks(net.now));
+        let to = admin_address(self.router);
+        self.end = Some(net.connect(Node::Controller, Node::Router(self.router), to));
+        (self.is_open, self.is_asked) = (false, false);
+    }
+
+    /// As `RouterSocket::drive`.
+    fn drive(
+        &mut self,
+        published: Option<&serval::config::Snapshot>,
+        net: &mut Network,
+        prng: &mut Prng,
+    ) -> Option<Answer> {
+        let end = self.end?;
+        let now = clocks(net.now);
+        match self.exchange(end, published, net) {
+            Ok(None) if !self.client.is_late(now) => None,
+            Ok(Some(answer)) => {
+                net.close(end, false);
+                self.end = None;
+                Some(answer)
+            }
+            _ => {
+                net.close(end, false);
+                self.end = None;
+                self.client.failed(now, prng);
+                None
+            }
+        }
+    }
+
+    fn exchange(
+        &mut self,
+        end: EndId,
+        published: Option<&serval::config::Snapshot>,
+        net: &mut Network,
+    ) -> Result<Option<Answer>, ()> {
+        let now = clocks(net.now);
+        if !self.is_open {
+            return Ok(None);
+        }
+        if !self.is_asked {
+            self.is_asked = true;
+            self.client.connected(published, "", now);
+        }
+        loop {
+            let bytes = self.client.output(published).ok_or(())?;
+            if bytes.is_empty() {
+                break;
+            }
+            match net.write(end, bytes) {
+                Some(0) | None => break,
+                Some(written) => self.client.sent(written, now),
+            }
+        }
+        loop {
+            let room = self.client.room().len();
+            let bytes = net.read(end, room);
+            if bytes.is_empty() && net.ended(end).is_none() {
+                return Ok(None);
+            }
+            self.client.room()[..bytes.len()].copy_from_slice(&bytes);
+            if let Some(answer) = self.client.received(bytes.len(), now) {
+                return Ok(Some(answer));
+            }
+            if bytes.is_empty() {
+                return Err(());
+            }
+        }
+    }
+}
+
+/// As the shell's main loop takes a record, and the same for the shadow.
+fn take_event(
+    controller: &mut Controller,
+    shadow: &mut Shadow,
+    event: Event<'_>,
+    api: &Api,
+    around: &mut Around<'_>,
+) {
+    let kind = Kind::ALL[shadow.kind as usize];
+    match event {
+        Event::ResyncBegin { .. } => {
+            shadow.begin();
+            controller.resync_begin(kind);
+        }
+        Event::ResyncEnd { complete, .. } => {
+            assert!(complete, "no object of the model is skipped");
+            shadow.end();
+            controller.resync_end(kind, complete);
+        }
+        Event::Synced => controller.synced(kind),
+        Event::Upsert { object } => {
+            let of = |m| object.at(&["metadata", m]).and_then(Value::str).unwrap_or("");
+            let version = of("resourceVersion").parse().unwrap_or(0);
+            if let Err(wrong) = shadow.upsert(api, of("namespace"), of("name"), version) {
+                around.net.trace.violated(around.net.now, "S3", wrong);
+            }
+            match controller.upsert(kind, object, None) {
+                Ok(Upserted::Refused(_)) => {
+                    around.counts.refusals += 1;
+                    shadow.refused();
+                }
+                Ok(_) => {}
+                Err(problem) => {
+                    let text = format!("a valid {} was refused: {problem}", kind.name());
+                    around.net.trace.violated(around.net.now, "S3", text);
+                }
+            }
+        }
+        Event::Delete { namespace, name, .. } => {
+            shadow.delete(namespace, name);
+            let namespace = if kind.is_cluster_scoped() { "" } else { namespace };
+            let key = Key::new(namespace, name).expect("names of the model are short");
+            controller.delete(kind, &key);
+        }
+        Event::Skipped { why, name, .. } => {
+            let text = format!("{} {name} was skipped: {why:?}", kind.name());
+            around.net.trace.violated(around.net.now, "S3", text);
+        }
+        _ => {}
+    }
+}

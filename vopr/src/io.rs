@@ -1,0 +1,299 @@
+//! The driver of a router's worker over simulated streams: the simulator's `Io`.
+//!
+//! In: calls of the worker. Out: the same on the network, and events that the router delivers.
+//! Partial writes, back-pressure and backlogs are as with sockets.
+
+use crate::network::{EndId, Network, Node};
+use serval::config::snapshot::Bind;
+use serval::limits::{IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, IO_BUFFER_TAILROOM_BYTES};
+use serval::router::io::*;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+/// Endpoints lie here; everything else is refused.
+pub const BACKEND_NET: [u8; 2] = [10, 1];
+
+/// One connection of the worker.
+#[derive(Debug)]
+pub struct Wire {
+    pub generation: u32,
+    pub end: EndId,
+    queue: VecDeque<Chunk>,
+    more: Option<Chunk>,
+    is_paused: bool,
+    shut_wanted: bool,
+    is_shut: bool,
+    is_end_told: bool,
+    is_broken: bool,
+    is_open: bool,
+}
+
+impl Wire {
+    /// A connection that was accepted, or is being made.
+    pub fn new(generation: u32, end: EndId, is_open: bool) -> Wire {
+        Wire {
+            generation,
+            end,
+            queue: VecDeque::new(),
+            more: None,
+            is_paused: false,
+            shut_wanted: false,
+            is_shut: false,
+            is_end_told: false,
+            is_broken: false,
+            is_open,
+        }
+    }
+}
+
+/// What is to be told to the worker.
+#[derive(Clone, Copy, Debug)]
+pub enum Told {
+    Drained,
+    WriteFailed,
+    Closed,
+}
+
+/// What a read found.
+#[derive(Debug)]
+pub enum Found {
+    Nothing,
+    Data(ConnId, Chunk),
+    End(ConnId, End),
+    /// Data, but no buffer.
+    Starved,
+}
+
+/// The driver's state.
+#[derive(Debug)]
+pub struct Driver {
+    pub node: Node,
+    memory: Vec<Vec<u8>>,
+    free: Vec<Buf>,
+    pub wires: BTreeMap<u32, Wire>,
+    pub events: VecDeque<(ConnId, Told)>,
+    pub bound: BTreeMap<u16, SocketAddr>,
+    /// Connections that wait to be accepted, by bind; it may be closed meanwhile.
+    pub backlog: VecDeque<(u16, EndId)>,
+    /// Ports that cannot be bound now.
+    pub failing_port: u16,
+    /// Next wire to be looked at.
+    turn: u32,
+}
+
+impl Driver {
+    /// With so many buffers.
+    pub fn new(node: Node, buffers: u32) -> Driver {
+        Driver {
+            node,
+            memory: (0..buffers).map(|_| vec![0xee; IO_BUFFER_BYTES as usize]).collect(),
+            free: (0..buffers).rev().map(Buf::new).collect(),
+            wires: BTreeMap::new(),
+            events: VecDeque::new(),
+            bound: BTreeMap::new(),
+            backlog: VecDeque::new(),
+            failing_port: 0,
+            turn: 0,
+        }
+    }
+
+    /// Buffers in the pool, in the driver's hands, and all.
+    pub fn buffers(&self) -> (usize, usize, usize) {
+        let held = self.wires.values().map(|w| w.queue.len() + usize::from(w.more.is_some()));
+        (self.free.len(), held.sum(), self.memory.len())
+    }
+
+    /// The connection of an end.
+    pub fn conn(&self, end: EndId) -> Option<ConnId> {
+        let found = self.wires.iter().find(|(_, w)| w.end == end);
+        found.map(|(&index, w)| ConnId { index, generation: w.generation })
+    }
+
+    /// A connection that was asked for is open; whether the worker is to be told.
+    pub fn opened(&mut self, end: EndId) -> Option<ConnId> {
+        let id = self.conn(end)?;
+        self.wires.get_mut(&id.index)?.is_open = true;
+        Some(id)
+    }
+
+    /// Puts back what the driver holds for a wire.
+    fn release(&mut self, wire: &mut Wire) {
+        let chunks = wire.queue.drain(..).chain(wire.more.take());
+        self.free.extend(chunks.map(|c| c.buf));
+    }
+
+    /// Writes what waits, as far as the window lets it.
+    pub fn flush(&mut self, index: u32, net: &mut Network) {
+        let Some(wire) = self.wires.get_mut(&index) else { return };
+        let id = ConnId { index, generation: wire.generation };
+        let had = !wire.queue.is_empty();
+        while let Some(chunk) = wire.queue.front_mut() {
+            let bytes = &self.memory[chunk.buf.index() as usize][chunk.range()];
+            let Some(taken) = net.write(wire.end, bytes) else {
+                wire.is_broken = true;
+                break;
+            };
+            (chunk.start, chunk.len) = (chunk.start + taken as u32, chunk.len - taken as u32);
+            if chunk.len > 0 {
+                break;
+            }
+            let done = wire.queue.pop_front().map(|c| c.buf);
+            self.free.extend(done);
+        }
+        if wire.is_broken && had {
+            let chunks = core::mem::take(&mut wire.queue);
+            self.free.extend(chunks.into_iter().map(|c| c.buf));
+            self.events.push_back((id, Told::WriteFailed));
+        } else if had && wire.queue.is_empty() {
+            self.events.push_back((id, Told::Drained));
+        }
+        if wire.shut_wanted && wire.queue.is_empty() && !wire.is_shut && !wire.is_broken {
+            wire.is_shut = true;
+            net.shutdown(wire.end);
+        }
+    }
+
+    /// Data or an end for some connection, each in turn.
+    pub fn read(&mut self, net: &mut Network, most: usize) -> Found {
+        let waits = |w: &Wire| {
+            let data = net.readable(w.end) > 0;
+            let end = net.ended(w.end).is_some() && !w.is_end_told;
+            let reset = net.ended(w.end) == Some(crate::network::Ended::Reset);
+            w.is_open && ((data || end) && !w.is_paused || end && reset)
+        };
+        let later = self.wires.range(self.turn..).chain(self.wires.range(..self.turn));
+        let Some(index) = later.filter(|(_, w)| waits(w)).map(|(&i, _)| i).next() else {
+            return Found::Nothing;
+        };
+        self.turn = index + 1;
+        let Some(wire) = self.wires.get_mut(&index) else { return Found::Nothing };
+        let id = ConnId { index, generation: wire.generation };
+        if net.readable(wire.end) == 0 {
+            wire.is_end_told = true;
+            let reset = net.ended(wire.end) == Some(crate::network::Ended::Reset);
+            return Found::End(id, if reset { End::Reset } else { End::Eof });
+        }
+        let fresh = |buf| Chunk { buf, start: IO_BUFFER_HEADROOM_BYTES, len: 0 };
+        let chunk = wire.more.take().or_else(|| self.free.pop().map(fresh));
+        let Some(mut chunk) = chunk else { return Found::Starved };
+        let at = chunk.range().end;
+        let room = (IO_BUFFER_BYTES - IO_BUFFER_TAILROOM_BYTES) as usize - at;
+        assert!(room > 0, "the core left no room to read into");
+        let bytes = net.read(wire.end, room.min(most));
+        self.memory[chunk.buf.index() as usize][at..at + bytes.len()].copy_from_slice(&bytes);
+        chunk.len += bytes.len() as u32;
+        Found::Data(id, chunk)
+    }
+}
+
+/// What the worker sees during a turn.
+#[derive(Debug)]
+pub struct Face<'a> {
+    pub driver: &'a mut Driver,
+    pub net: &'a mut Network,
+}
+
+impl Face<'_> {
+    fn wire(&mut self, id: ConnId) -> &mut Wire {
+        let wire = self.driver.wires.get_mut(&id.index).expect("a connection of the driver");
+        assert_eq!(wire.generation, id.generation, "the core uses live handles");
+        wire
+    }
+}
+
+impl Io for Face<'_> {
+    fn bytes(&self, buf: &Buf) -> &[u8] {
+        &self.driver.memory[buf.index() as usize]
+    }
+
+    fn bytes_mut(&mut self, buf: &mut Buf) -> &mut [u8] {
+        &mut self.driver.memory[buf.index() as usize]
+    }
+
+    fn take(&mut self) -> Option<Buf> {
+        self.driver.free.pop()
+    }
+
+    fn put(&mut self, buf: Buf) {
+        self.driver.free.push(buf);
+    }
+
+    fn send(&mut self, id: ConnId, chunk: Chunk) -> Sent {
+        assert!(chunk.len > 0, "nothing is sent");
+        let wire = self.wire(id);
+        assert!(!wire.shut_wanted, "nothing is sent after shutdown");
+        if wire.is_broken {
+            self.driver.free.push(chunk.buf);
+            return Sent::Out;
+        }
+        let waited = !wire.queue.is_empty();
+        wire.queue.push_back(chunk);
+        if waited {
+            return Sent::Queued;
+        }
+        self.driver.flush(id.index, self.net);
+        let drained = matches!(self.driver.events.back(), Some((i, Told::Drained)) if *i == id);
+        if drained {
+            self.driver.events.pop_back();
+        }
+        if self.wire(id).queue.is_empty() { Sent::Out } else { Sent::Queued }
+    }
+
+    fn shutdown(&mut self, id: ConnId) {
+        self.wire(id).shut_wanted = true;
+        self.driver.flush(id.index, self.net);
+    }
+
+    fn read_more(&mut self, id: ConnId, chunk: Chunk) {
+        let wire = self.wire(id);
+        assert!(wire.more.is_none(), "one chunk at a time");
+        wire.more = Some(chunk);
+    }
+
+    fn connect(&mut self, id: ConnId, to: SocketAddr) -> Result<(), Errno> {
+        let own = matches!(to, SocketAddr::V4(v4) if v4.ip().octets()[..2] == BACKEND_NET);
+        if !own {
+            return Err(Errno(101));
+        }
+        let end = self.net.connect(self.driver.node, Node::Backends, to);
+        let before = self.driver.wires.insert(id.index, Wire::new(id.generation, end, false));
+        assert!(before.is_none(), "the index was in use");
+        Ok(())
+    }
+
+    fn close(&mut self, id: ConnId, how: Close) {
+        self.wire(id);
+        let mut wire = self.driver.wires.remove(&id.index).expect("just looked at");
+        self.driver.release(&mut wire);
+        self.driver.events.retain(|(i, _)| *i != id);
+        self.net.close(wire.end, how == Close::Reset);
+        self.driver.events.push_back((id, Told::Closed));
+    }
+
+    fn pause(&mut self, id: ConnId) {
+        let wire = self.wire(id);
+        assert!(!wire.is_paused);
+        wire.is_paused = true;
+    }
+
+    fn resume(&mut self, id: ConnId) {
+        let wire = self.wire(id);
+        assert!(wire.is_paused);
+        wire.is_paused = false;
+    }
+
+    fn listen(&mut self, bind: BindId, at: &Bind) -> Result<(), Errno> {
+        let at = SocketAddr::new(at.address, at.port);
+        if at.port() == self.driver.failing_port {
+            return Err(Errno(98));
+        }
+        assert!(self.net.listen(self.driver.node, at), "listens twice at {at}");
+        assert!(self.driver.bound.insert(bind.0, at).is_none());
+        Ok(())
+    }
+
+    fn unlisten(&mut self, bind: BindId) {
+        let at = self.driver.bound.remove(&bind.0).expect("was listening");
+        self.net.unlisten(self.driver.node, at);
+    }
+}

@@ -1,0 +1,58 @@
+//! What clients sent and backends saw and answered, by the stamp of the request: what the
+//! data-plane checkers compare.
+
+use crate::network::Time;
+use std::collections::BTreeMap;
+
+/// A request as its client meant it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// `connection.number`, unique in a run.
+    pub stamp: String,
+    pub router: usize,
+    /// Address and port the client connected to.
+    pub address: std::net::SocketAddr,
+    pub method: &'static str,
+    pub host: String,
+    pub path: String,
+    pub query: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    pub is_chunked: bool,
+    pub sent_at: Time,
+}
+
+/// What a backend did with a request.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The backend's address, which is its name.
+    pub backend: String,
+    /// The body it answered with.
+    pub body: Vec<u8>,
+    /// It did not send all of it.
+    pub truncated: bool,
+}
+
+/// A response as its client got it.
+#[derive(Clone, Debug)]
+pub struct Response {
+    pub status: u16,
+    pub stamp: Option<String>,
+    pub backend: Option<String>,
+    pub body: Vec<u8>,
+    /// When its head arrived.
+    pub at: Time,
+}
+
+/// All requests of a run that are not forgotten.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    pub requests: BTreeMap<String, Request>,
+    pub attempts: BTreeMap<String, Vec<Attempt>>,
+}
+
+/// Bytes that only this stamp has.
+pub fn body_of(stamp: &str, salt: &str, len: usize) -> Vec<u8> {
+    let seed = format!("{stamp}/{salt}/");
+    seed.bytes().cycle().take(len).collect()
+}

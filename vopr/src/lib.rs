@@ -1,0 +1,31 @@
+//! vopr: the whole of serval in one thread, from one seed, in virtual time.
+//!
+//! ```text
+//! workload -> api_server =http=> controller (watch, reconcile, push) =http=> router (admin port)
+//! clients  =http=> router (worker, io) =http=> backends
+//! ```
+//!
+//! `=http=>` are streams of `network`, whose faults a seed chooses (`seed`). `checkers` compare what
+//! happens with `model`, which is written from the Gateway API's text alone.
+
+pub mod admin_port;
+pub mod api_server;
+pub mod backend;
+pub mod capacities;
+pub mod checkers;
+pub mod client;
+pub mod controller;
+pub mod http;
+pub mod io;
+pub mod ledger;
+pub mod model;
+pub mod network;
+pub mod replay;
+pub mod router;
+pub mod seed;
+pub mod shadow;
+pub mod sim;
+pub mod status_api;
+pub mod tables;
+pub mod trace;
+pub mod workload;

@@ -1,0 +1,6 @@
+//! The model: what serval must do, written from the Gateway API's text, naive and slow, with types
+//! of its own. It shares no code with the product.
+
+pub mod lookup;
+pub mod object;
+pub mod table;

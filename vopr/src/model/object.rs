@@ -1,0 +1,305 @@
+//! The objects of the model: what the workload creates, as the API server keeps them.
+//!
+//! Out: their JSON, as a real API server would send it.
+
+use std::net::Ipv4Addr;
+
+/// Kinds, in the order of the product's `Kind::ALL`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Class,
+    Gateway,
+    Route,
+    Service,
+    Slice,
+    Secret,
+    Namespace,
+    Grant,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 8] = [
+        Kind::Class,
+        Kind::Gateway,
+        Kind::Route,
+        Kind::Service,
+        Kind::Slice,
+        Kind::Secret,
+        Kind::Namespace,
+        Kind::Grant,
+    ];
+}
+
+/// Kind, namespace (empty when cluster-scoped), name.
+pub type Key = (Kind, String, String);
+
+/// An object in one version.
+#[derive(Clone, Debug)]
+pub struct Object {
+    pub key: Key,
+    pub uid: String,
+    /// metadata.creationTimestamp, seconds.
+    pub created: u64,
+    pub generation: u64,
+    pub version: u64,
+    pub spec: Spec,
+    /// The whole status as JSON; empty when there is none.
+    pub status: String,
+    /// status.addresses of a Gateway.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+/// What an object says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spec {
+    Class {
+        controller: String,
+    },
+    Gateway {
+        class: String,
+        listeners: Vec<Listener>,
+    },
+    Route {
+        parents: Vec<Parent>,
+        hostnames: Vec<String>,
+        rules: Vec<Rule>,
+    },
+    Service {
+        ports: Vec<(String, u16)>,
+    },
+    Slice {
+        service: String,
+        ports: Vec<(String, u16)>,
+        endpoints: Vec<Endpoint>,
+    },
+    Namespace {
+        labels: Vec<(String, String)>,
+    },
+    /// From HTTPRoutes of a namespace to Services, all or one.
+    Grant {
+        from: String,
+        to: Option<String>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub name: String,
+    pub port: u16,
+    pub hostname: String,
+    pub allowed: Allowed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    Same,
+    All,
+    /// Namespaces with this label.
+    Label(String, String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parent {
+    pub namespace: Option<String>,
+    pub name: String,
+    pub section: Option<String>,
+    pub port: Option<u16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub matches: Vec<Match>,
+    pub backends: Vec<Backend>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Match {
+    /// Exact, and the path; None matches all.
+    pub path: Option<(bool, String)>,
+    pub method: Option<&'static str>,
+    pub headers: Vec<(String, String)>,
+    pub queries: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    pub namespace: Option<String>,
+    pub name: String,
+    pub port: u16,
+    pub weight: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub address: Ipv4Addr,
+    pub ready: bool,
+    pub serving: bool,
+    pub terminating: bool,
+}
+
+/// `{…}` or `[…]` of items joined by commas.
+fn list<T>(items: &[T], each: impl Fn(&T) -> String) -> String {
+    items.iter().map(each).collect::<Vec<_>>().join(",")
+}
+
+fn member(name: &str, value: &Option<String>) -> String {
+    value.as_ref().map_or(String::new(), |v| format!(r#","{name}":"{v}""#))
+}
+
+impl Object {
+    /// As the API server sends it.
+    pub fn json(&self) -> String {
+        let (kind, namespace, name) = &self.key;
+        let stamp = serval::stdx::Wall(self.created).rfc3339();
+        let stamp = String::from_utf8_lossy(&stamp).to_string();
+        let labels = match &self.spec {
+            Spec::Slice { service, .. } => {
+                format!(r#","labels":{{"kubernetes.io/service-name":"{service}"}}"#)
+            }
+            Spec::Namespace { labels } => {
+                let labels = list(labels, |(k, v)| format!(r#""{k}":"{v}""#));
+                format!(r#","labels":{{{labels}}}"#)
+            }
+            _ => String::new(),
+        };
+        let place = match namespace.as_str() {
+            "" => String::new(),
+            namespace => format!(r#""namespace":"{namespace}","#),
+        };
+        let status = match self.status.as_str() {
+            "" => String::new(),
+            status => format!(r#","status":{status}"#),
+        };
+        format!(
+            r#"{{"kind":"{kind:?}","metadata":{{{place}"name":"{name}","uid":"{}","resourceVersion":"{}","generation":{},"creationTimestamp":"{stamp}"{labels}}}{}{status}}}"#,
+            self.uid,
+            self.version,
+            self.generation,
+            self.spec.json(),
+        )
+    }
+}
+
+impl Spec {
+    /// The members beside metadata.
+    fn json(&self) -> String {
+        match self {
+            Spec::Class { controller } => {
+                format!(r#","spec":{{"controllerName":"{controller}"}}"#)
+            }
+            Spec::Gateway { class, listeners } => {
+                let listeners = list(listeners, Listener::json);
+                format!(r#","spec":{{"gatewayClassName":"{class}","listeners":[{listeners}]}}"#)
+            }
+            Spec::Route { parents, hostnames, rules } => {
+                let parents = list(parents, Parent::json);
+                let hostnames = list(hostnames, |h| format!(r#""{h}""#));
+                let rules = list(rules, Rule::json);
+                format!(
+                    r#","spec":{{"parentRefs":[{parents}],"hostnames":[{hostnames}],"rules":[{rules}]}}"#
+                )
+            }
+            Spec::Service { ports } => {
+                let port = |(name, port): &(String, u16)| {
+                    format!(r#"{{"name":"{name}","port":{port},"protocol":"TCP"}}"#)
+                };
+                format!(r#","spec":{{"ports":[{}]}}"#, list(ports, port))
+            }
+            Spec::Slice { ports, endpoints, .. } => {
+                let port = |(name, port): &(String, u16)| {
+                    format!(r#"{{"name":"{name}","port":{port},"protocol":"TCP"}}"#)
+                };
+                format!(
+                    r#","addressType":"IPv4","ports":[{}],"endpoints":[{}]"#,
+                    list(ports, port),
+                    list(endpoints, Endpoint::json)
+                )
+            }
+            Spec::Namespace { .. } => r#","spec":{}"#.to_string(),
+            Spec::Grant { from, to } => format!(
+                r#","spec":{{"from":[{{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","namespace":"{from}"}}],"to":[{{"group":"","kind":"Service"{}}}]}}"#,
+                member("name", to)
+            ),
+        }
+    }
+}
+
+impl Listener {
+    fn json(&self) -> String {
+        let allowed = match &self.allowed {
+            Allowed::Same => r#"{"from":"Same"}"#.to_string(),
+            Allowed::All => r#"{"from":"All"}"#.to_string(),
+            Allowed::Label(k, v) => {
+                format!(r#"{{"from":"Selector","selector":{{"matchLabels":{{"{k}":"{v}"}}}}}}"#)
+            }
+        };
+        let hostname = Some(self.hostname.clone()).filter(|h| !h.is_empty());
+        format!(
+            r#"{{"name":"{}","port":{},"protocol":"HTTP"{},"allowedRoutes":{{"namespaces":{allowed}}}}}"#,
+            self.name,
+            self.port,
+            member("hostname", &hostname)
+        )
+    }
+}
+
+impl Parent {
+    fn json(&self) -> String {
+        let port = self.port.map_or(String::new(), |p| format!(r#","port":{p}"#));
+        format!(
+            r#"{{"name":"{}"{}{}{port}}}"#,
+            self.name,
+            member("namespace", &self.namespace),
+            member("sectionName", &self.section)
+        )
+    }
+}
+
+impl Rule {
+    fn json(&self) -> String {
+        let backend = |b: &Backend| {
+            format!(
+                r#"{{"name":"{}","port":{},"weight":{}{}}}"#,
+                b.name,
+                b.port,
+                b.weight,
+                member("namespace", &b.namespace)
+            )
+        };
+        format!(
+            r#"{{"matches":[{}],"backendRefs":[{}]}}"#,
+            list(&self.matches, Match::json),
+            list(&self.backends, backend)
+        )
+    }
+}
+
+impl Match {
+    fn json(&self) -> String {
+        let pair = |(n, v): &(String, String)| format!(r#"{{"name":"{n}","value":"{v}"}}"#);
+        let mut members = Vec::new();
+        if let Some((exact, path)) = &self.path {
+            let kind = if *exact { "Exact" } else { "PathPrefix" };
+            members.push(format!(r#""path":{{"type":"{kind}","value":"{path}"}}"#));
+        }
+        if let Some(method) = self.method {
+            members.push(format!(r#""method":"{method}""#));
+        }
+        if !self.headers.is_empty() {
+            members.push(format!(r#""headers":[{}]"#, list(&self.headers, pair)));
+        }
+        if !self.queries.is_empty() {
+            members.push(format!(r#""queryParams":[{}]"#, list(&self.queries, pair)));
+        }
+        format!("{{{}}}", members.join(","))
+    }
+}
+
+impl Endpoint {
+    fn json(&self) -> String {
+        format!(
+            r#"{{"addresses":["{}"],"conditions":{{"ready":{},"serving":{},"terminating":{}}}}}"#,
+            self.address, self.ready, self.serving, self.terminating
+        )
+    }
+}

@@ -1,0 +1,222 @@
+//! What must be served for a set of objects: listeners, routes, backends.
+//!
+//! In: objects. Out: a table that can be compared with a published Snapshot, and that answers
+//! requests (`lookup`). Written from the Gateway API's text; every rule stands here once.
+
+use super::object::*;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+
+/// The addresses that Gateways may get.
+pub const POOL: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(10, 240, 0, 1), Ipv4Addr::new(10, 240, 0, 2), Ipv4Addr::new(10, 240, 0, 3)];
+
+/// A listener that is served.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Served {
+    /// `namespace/name`.
+    pub gateway: String,
+    pub section: String,
+    pub hostname: String,
+    pub binds: Vec<SocketAddr>,
+}
+
+/// One rule of a route, where some listener serves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedRule {
+    /// `namespace/name/rule`.
+    pub name: String,
+    /// (gateway, section) and the route's own hostname.
+    pub hosts: Vec<((String, String), String)>,
+    pub matches: Vec<Match>,
+    /// Endpoints (None: the reference does not resolve) and weight.
+    pub backends: Vec<(Option<Vec<SocketAddr>>, u32)>,
+}
+
+/// All of it; rules in order of precedence among equals.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    pub listeners: Vec<Served>,
+    pub rules: Vec<ServedRule>,
+}
+
+struct World<'w> {
+    objects: &'w [Rc<Object>],
+}
+
+/// Works out the table. `objects`: those that are admitted; the controller's name.
+pub fn derive(objects: &[Rc<Object>], controller: &str) -> Table {
+    let mut by_age: Vec<Rc<Object>> = objects.to_vec();
+    by_age.sort_by(|a, b| (a.created, &a.key).cmp(&(b.created, &b.key)));
+    let world = World { objects: &by_age };
+    let gateways = world.gateways(controller);
+    let listeners = world.listeners(&gateways);
+    let mut rules = Vec::new();
+    for object in by_age.iter().filter(|o| o.key.0 == Kind::Route) {
+        world.rules(object, &listeners, &mut rules);
+    }
+    Table { listeners, rules }
+}
+
+impl World<'_> {
+    fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Rc<Object>> {
+        let key = (kind, namespace.to_string(), name.to_string());
+        self.objects.iter().find(|o| o.key == key)
+    }
+
+    /// Gateways of our classes with their addresses: kept ones first, then the lowest free one for
+    /// the oldest.
+    fn gateways(&self, controller: &str) -> Vec<(Rc<Object>, Option<Ipv4Addr>)> {
+        let ours = |o: &&Rc<Object>| match &o.spec {
+            Spec::Gateway { class, .. } => self.get(Kind::Class, "", class).is_some_and(
+                |c| matches!(&c.spec, Spec::Class { controller: name } if name == controller),
+            ),
+            _ => false,
+        };
+        let mut gateways: Vec<(Rc<Object>, Option<Ipv4Addr>)> =
+            self.objects.iter().filter(ours).map(|o| (o.clone(), None)).collect();
+        let mut taken: Vec<Ipv4Addr> = Vec::new();
+        for (gateway, address) in &mut gateways {
+            let usable = |a: &&Ipv4Addr| POOL.contains(a) && !taken.contains(a);
+            *address = gateway.addresses.iter().find(usable).copied();
+            taken.extend(*address);
+        }
+        for (_, address) in gateways.iter_mut().filter(|g| g.1.is_none()) {
+            *address = POOL.iter().find(|a| !taken.contains(a)).copied();
+            taken.extend(*address);
+        }
+        gateways
+    }
+
+    /// Each Gateway has an address of its own, so only listeners of one Gateway can conflict, and
+    /// the API server lets no such Gateway in.
+    fn listeners(&self, gateways: &[(Rc<Object>, Option<Ipv4Addr>)]) -> Vec<Served> {
+        let mut served = Vec::new();
+        for (gateway, address) in gateways {
+            let (Some(address), Spec::Gateway { listeners, .. }) = (address, &gateway.spec) else {
+                continue;
+            };
+            for listener in listeners {
+                served.push(Served {
+                    gateway: format!("{}/{}", gateway.key.1, gateway.key.2),
+                    section: listener.name.clone(),
+                    hostname: listener.hostname.clone(),
+                    binds: vec![SocketAddr::new(IpAddr::V4(*address), listener.port)],
+                });
+            }
+        }
+        served
+    }
+
+    fn rules(&self, object: &Object, listeners: &[Served], out: &mut Vec<ServedRule>) {
+        let Spec::Route { parents, hostnames, rules } = &object.spec else { return };
+        let any = vec![String::new()];
+        let hostnames = if hostnames.is_empty() { &any } else { hostnames };
+        let mut hosts = Vec::new();
+        for parent in parents {
+            for served in listeners.iter().filter(|l| self.attaches(object, parent, l)) {
+                for hostname in hostnames.iter().filter(|h| intersect(h, &served.hostname)) {
+                    let listener = (served.gateway.clone(), served.section.clone());
+                    let host = (listener, hostname.clone());
+                    if !hosts.contains(&host) {
+                        hosts.push(host);
+                    }
+                }
+            }
+        }
+        if hosts.is_empty() {
+            return;
+        }
+        for (index, rule) in rules.iter().enumerate() {
+            let mut matches = rule.matches.clone();
+            if matches.is_empty() {
+                matches.push(Match::default());
+            }
+            let backend = |b: &Backend| (self.endpoints(&object.key.1, b), b.weight);
+            out.push(ServedRule {
+                name: format!("{}/{}/{index}", object.key.1, object.key.2),
+                hosts: hosts.clone(),
+                matches,
+                backends: rule.backends.iter().map(backend).collect(),
+            });
+        }
+    }
+
+    fn attaches(&self, route: &Object, parent: &Parent, served: &Served) -> bool {
+        let namespace = parent.namespace.as_ref().unwrap_or(&route.key.1);
+        if served.gateway != format!("{namespace}/{}", parent.name)
+            || parent.section.as_ref().is_some_and(|s| *s != served.section)
+            || parent.port.is_some_and(|p| p != served.binds[0].port())
+        {
+            return false;
+        }
+        let Some(gateway) = self.get(Kind::Gateway, namespace, &parent.name) else { return false };
+        let Spec::Gateway { listeners, .. } = &gateway.spec else { return false };
+        let Some(listener) = listeners.iter().find(|l| l.name == served.section) else {
+            return false;
+        };
+        match &listener.allowed {
+            Allowed::Same => *namespace == route.key.1,
+            Allowed::All => true,
+            Allowed::Label(k, v) => self.get(Kind::Namespace, "", &route.key.1).is_some_and(
+                |n| matches!(&n.spec, Spec::Namespace { labels } if labels.contains(&(k.clone(), v.clone()))),
+            ),
+        }
+    }
+
+    /// The endpoints of a backendRef; None when it does not resolve.
+    fn endpoints(&self, from: &str, backend: &Backend) -> Option<Vec<SocketAddr>> {
+        let namespace = backend.namespace.as_deref().unwrap_or(from);
+        let permits = |o: &&Rc<Object>| {
+            o.key.1 == namespace
+                && matches!(&o.spec, Spec::Grant { from: f, to }
+                    if f == from && to.as_ref().is_none_or(|t| *t == backend.name))
+        };
+        if namespace != from && !self.objects.iter().any(|o| permits(&o)) {
+            return None;
+        }
+        let service = self.get(Kind::Service, namespace, &backend.name)?;
+        let Spec::Service { ports } = &service.spec else { return None };
+        let port_name = &ports.iter().find(|p| p.1 == backend.port)?.0;
+        let mut found = self.addresses(namespace, &backend.name, port_name, |e| e.ready);
+        if found.is_empty() {
+            let last = |e: &Endpoint| e.serving && e.terminating;
+            found = self.addresses(namespace, &backend.name, port_name, last);
+        }
+        found.sort();
+        found.dedup();
+        Some(found)
+    }
+
+    fn addresses(
+        &self,
+        namespace: &str,
+        name: &str,
+        port_name: &str,
+        wanted: impl Fn(&Endpoint) -> bool,
+    ) -> Vec<SocketAddr> {
+        let mut found = Vec::new();
+        for object in self.objects.iter().filter(|o| o.key.1 == namespace) {
+            let Spec::Slice { service, ports, endpoints } = &object.spec else { continue };
+            let Some(port) = ports.iter().find(|p| p.0 == port_name) else { continue };
+            if service == name {
+                let all = endpoints.iter().filter(|e| wanted(e));
+                found.extend(all.map(|e| SocketAddr::new(IpAddr::V4(e.address), port.1)));
+            }
+        }
+        found
+    }
+}
+
+/// Whether two hostnames have a host in common: `*.` stands for one or more labels.
+pub fn intersect(a: &str, b: &str) -> bool {
+    if a.is_empty() || b.is_empty() || a == b {
+        return true;
+    }
+    match (a.strip_prefix("*."), b.strip_prefix("*.")) {
+        (Some(x), Some(y)) => x.ends_with(&format!(".{y}")) || y.ends_with(&format!(".{x}")),
+        (Some(x), None) => b.ends_with(&format!(".{x}")),
+        (None, Some(y)) => a.ends_with(&format!(".{y}")),
+        (None, None) => false,
+    }
+}

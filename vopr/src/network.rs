@@ -1,0 +1,516 @@
+//! The network and the clock: byte streams between nodes, delivered by virtual time.
+//!
+//! In: connect, write, read, shutdown, close of nodes; faults (stall, reset, partition, half-open,
+//! refused, pieces down to one byte). Out: events for the nodes, in order of time. Both directions
+//! of a stream keep their order; nothing else does.
+
+use crate::seed::Rate;
+use crate::trace::Trace;
+use serval::stdx::Prng;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::net::SocketAddr;
+
+/// Nanoseconds of virtual time.
+pub type Time = u64;
+
+/// A millisecond.
+pub const MS: Time = 1_000_000;
+/// A second.
+pub const SECOND: Time = 1000 * MS;
+
+/// Who has sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Node {
+    Router(usize),
+    Controller,
+    Api,
+    Clients,
+    Backends,
+}
+
+/// One end of a stream: side 0 connected, side 1 accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EndId {
+    pub stream: u32,
+    pub side: u8,
+}
+
+impl EndId {
+    /// The other end.
+    pub fn peer(self) -> EndId {
+        EndId { side: 1 - self.side, ..self }
+    }
+}
+
+/// Something that is to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Event {
+    /// The front of what flies to this end arrives.
+    Segment(EndId),
+    /// The connection of this stream reaches its listener.
+    Syn(u32),
+    /// For the owner of the end.
+    Socket(EndId, SocketEvent),
+    /// For a node, of its process with this number.
+    Timer(Node, u64),
+    /// For the simulator.
+    Step(Step),
+}
+
+/// What happened at an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SocketEvent {
+    Accepted,
+    Opened,
+    Refused,
+    Readable,
+    Writable,
+}
+
+/// What the simulator does by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    Workload,
+    Fault,
+    Restart(Node),
+    ApiTimer,
+    Status,
+    Heal,
+    Check,
+}
+
+/// How a direction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Eof,
+    Reset,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Bytes(Vec<u8>),
+    End(Ended),
+}
+
+#[derive(Debug, Default)]
+struct End {
+    owner: Option<Node>,
+    inbox: VecDeque<u8>,
+    flight: VecDeque<Piece>,
+    flight_bytes: usize,
+    last_at: Time,
+    ended: Option<Ended>,
+    fin_sent: bool,
+    closed: bool,
+    /// Its owner died without a word: what is written to it vanishes.
+    ghost: bool,
+    wants_writable: bool,
+}
+
+#[derive(Debug)]
+struct Stream {
+    ends: [End; 2],
+    to: SocketAddr,
+    to_node: Node,
+    /// Largest piece; 1 is one byte at a time.
+    piece: usize,
+}
+
+/// What the network does to streams, until it is healed.
+#[derive(Clone, Copy, Debug)]
+pub struct NetworkFaults {
+    pub tiny_pieces: Rate,
+    pub stalls: Rate,
+    pub resets: Rate,
+    pub refusals: Rate,
+    pub half_open: Rate,
+}
+
+/// All streams, and the queue of events.
+#[derive(Debug)]
+pub struct Network {
+    pub now: Time,
+    queue: BinaryHeap<Reverse<(Time, u64, Event)>>,
+    sequence: u64,
+    streams: BTreeMap<u32, Stream>,
+    next_stream: u32,
+    listening: BTreeSet<(Node, SocketAddr)>,
+    /// Links that carry nothing until then.
+    blocked: BTreeMap<(Node, Node), Time>,
+    prng: Prng,
+    pub faults: NetworkFaults,
+    latency: Time,
+    window: usize,
+    pub trace: Trace,
+    /// Faults that happened.
+    pub injected: u64,
+}
+
+impl Network {
+    /// An empty network.
+    pub fn new(prng: Prng, faults: NetworkFaults, trace: Trace) -> Network {
+        let mut prng = prng;
+        let latency = prng.range(20_000, 3 * MS);
+        let window = 512 << prng.below(6);
+        Network {
+            now: SECOND,
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            streams: BTreeMap::new(),
+            next_stream: 1,
+            listening: BTreeSet::new(),
+            blocked: BTreeMap::new(),
+            prng,
+            faults,
+            latency,
+            window,
+            trace,
+            injected: 0,
+        }
+    }
+
+    /// Lets something happen at a time.
+    pub fn schedule(&mut self, at: Time, event: Event) {
+        self.sequence += 1;
+        self.queue.push(Reverse((at.max(self.now), self.sequence, event)));
+    }
+
+    /// The next event of nodes or simulator; segments are delivered on the way.
+    pub fn next(&mut self, until: Time) -> Option<Event> {
+        loop {
+            let Reverse((at, _, _)) = self.queue.peek()?;
+            if *at > until {
+                self.now = until;
+                return None;
+            }
+            let Reverse((at, _, event)) = self.queue.pop()?;
+            self.now = at;
+            match event {
+                Event::Segment(end) => {
+                    if let Some(event) = self.arrive(end) {
+                        return Some(event);
+                    }
+                }
+                Event::Syn(stream) => {
+                    if let Some(event) = self.syn(stream) {
+                        return Some(event);
+                    }
+                }
+                Event::Socket(end, what) => {
+                    if self.owner(end).is_some() {
+                        self.trace.event(at, "socket", u64::from(end.stream), &[what as u8]);
+                        return Some(event);
+                    }
+                }
+                other => return Some(other),
+            }
+        }
+    }
+
+    /// Who has this end, while it is open.
+    pub fn owner(&self, end: EndId) -> Option<Node> {
+        let end = &self.streams.get(&end.stream)?.ends[usize::from(end.side)];
+        end.owner.filter(|_| !end.closed)
+    }
+
+    /// The address that a stream was connected to.
+    pub fn address(&self, end: EndId) -> Option<SocketAddr> {
+        Some(self.streams.get(&end.stream)?.to)
+    }
+
+    /// Streams that some end has open.
+    pub fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    fn end(&mut self, id: EndId) -> Option<&mut End> {
+        Some(&mut self.streams.get_mut(&id.stream)?.ends[usize::from(id.side)])
+    }
+
+    fn flight_time(&mut self) -> Time {
+        let jitter = self.prng.below(self.latency + 1);
+        self.latency / 2 + jitter
+    }
+
+    fn blocked_until(&self, a: Node, b: Node) -> Option<Time> {
+        let key = if a < b { (a, b) } else { (b, a) };
+        self.blocked.get(&key).copied().filter(|&until| until > self.now)
+    }
+
+    /// Cuts a link until a time.
+    pub fn block(&mut self, a: Node, b: Node, until: Time) {
+        let key = if a < b { (a, b) } else { (b, a) };
+        self.injected += 1;
+        self.blocked.insert(key, until);
+    }
+
+    /// All links carry again, and no more faults.
+    pub fn heal(&mut self) {
+        self.blocked.clear();
+        let off = Rate::Off;
+        self.faults = NetworkFaults {
+            tiny_pieces: off,
+            stalls: off,
+            resets: off,
+            refusals: off,
+            half_open: off,
+        };
+    }
+
+    /// A node listens.
+    pub fn listen(&mut self, node: Node, at: SocketAddr) -> bool {
+        self.listening.insert((node, at))
+    }
+
+    /// A node does not listen any more.
+    pub fn unlisten(&mut self, node: Node, at: SocketAddr) {
+        self.listening.remove(&(node, at));
+    }
+
+    /// Where a node listens.
+    pub fn listening(&self, node: Node) -> Vec<SocketAddr> {
+        self.listening.iter().filter(|l| l.0 == node).map(|l| l.1).collect()
+    }
+
+    /// Connects; `Opened` or `Refused` follows, or nothing for long.
+    pub fn connect(&mut self, from: Node, to_node: Node, to: SocketAddr) -> EndId {
+        let stream = self.next_stream;
+        self.next_stream += 1;
+        let piece = if self.faults.tiny_pieces.happens(&mut self.prng) {
+            self.injected += 1;
+            1 + self.prng.below(3) as usize
+        } else {
+            1 << self.prng.range(4, 12)
+        };
+        let ends = [End { owner: Some(from), ..End::default() }, End::default()];
+        self.streams.insert(stream, Stream { ends, to, to_node, piece });
+        let at = self.now + self.flight_time();
+        self.schedule(at, Event::Syn(stream));
+        EndId { stream, side: 0 }
+    }
+
+    fn syn(&mut self, id: u32) -> Option<Event> {
+        let stream = self.streams.get(&id)?;
+        let (from, to_node, to) = (stream.ends[0].owner?, stream.to_node, stream.to);
+        if let Some(until) = self.blocked_until(from, to_node) {
+            // Sent again, as TCP does.
+            let at = until + self.prng.below(SECOND);
+            self.schedule(at, Event::Syn(id));
+            return None;
+        }
+        let client = EndId { stream: id, side: 0 };
+        if self.streams[&id].ends[0].closed {
+            self.streams.remove(&id);
+            return None;
+        }
+        let at = self.now + self.flight_time();
+        let any = SocketAddr::new([0u16; 8].into(), to.port());
+        let heard = self.listening.contains(&(to_node, to))
+            || self.listening.contains(&(to_node, any))
+            || to_node == Node::Backends;
+        let faulty = self.faults.refusals.happens(&mut self.prng);
+        self.injected += u64::from(faulty);
+        if !heard || faulty {
+            self.schedule(at, Event::Socket(client, SocketEvent::Refused));
+            return None;
+        }
+        self.end(client.peer())?.owner = Some(to_node);
+        self.schedule(at, Event::Socket(client, SocketEvent::Opened));
+        self.trace.event(self.now, "accept", u64::from(id), &[]);
+        Some(Event::Socket(client.peer(), SocketEvent::Accepted))
+    }
+
+    /// Sends some of the bytes: how many fitted the window. None: the connection is broken.
+    pub fn write(&mut self, id: EndId, bytes: &[u8]) -> Option<usize> {
+        let window = self.window;
+        let me = self.end(id)?;
+        assert!(!me.closed && !me.fin_sent, "nothing is sent after the end");
+        if me.ended == Some(Ended::Reset) {
+            return None;
+        }
+        let peer = self.end(id.peer())?;
+        if peer.closed && !peer.ghost {
+            self.fly(id, Piece::End(Ended::Reset), 0);
+            return Some(bytes.len());
+        }
+        let room = window.saturating_sub(peer.flight_bytes + peer.inbox.len());
+        let taken = room.min(bytes.len());
+        let ghost = peer.ghost;
+        if taken < bytes.len()
+            && let Some(me) = self.end(id)
+        {
+            me.wants_writable = true;
+        }
+        if ghost {
+            return Some(bytes.len());
+        }
+        self.send_pieces(id, &bytes[..taken]);
+        Some(taken)
+    }
+
+    fn send_pieces(&mut self, id: EndId, bytes: &[u8]) {
+        let most = self.streams[&id.stream].piece;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            // One byte at a time is for the beginning: it costs an event each.
+            let most = if bytes.len() - rest.len() > 64 { most.max(64) } else { most };
+            let len = (1 + self.prng.below(most as u64) as usize).min(rest.len());
+            let stall = match self.faults.stalls.happens_rarely(&mut self.prng) {
+                true => {
+                    self.injected += 1;
+                    self.prng.below(4 * SECOND)
+                }
+                false => 0,
+            };
+            self.fly(id.peer(), Piece::Bytes(rest[..len].to_vec()), stall);
+            rest = &rest[len..];
+        }
+        if self.faults.resets.happens_rarely(&mut self.prng) {
+            self.injected += 1;
+            self.fly(id, Piece::End(Ended::Reset), 0);
+            self.fly(id.peer(), Piece::End(Ended::Reset), 0);
+        }
+    }
+
+    /// Sends a piece to an end.
+    fn fly(&mut self, to: EndId, piece: Piece, stall: Time) {
+        let at = self.now + self.flight_time() + stall;
+        let Some(end) = self.end(to) else { return };
+        if let Piece::Bytes(bytes) = &piece {
+            end.flight_bytes += bytes.len();
+        }
+        end.flight.push_back(piece);
+        end.last_at = end.last_at.max(at);
+        let at = end.last_at;
+        self.schedule(at, Event::Segment(to));
+    }
+
+    fn arrive(&mut self, to: EndId) -> Option<Event> {
+        let stream = self.streams.get(&to.stream)?;
+        let owners = (stream.ends[0].owner, stream.ends[1].owner);
+        if let (Some(a), Some(b)) = owners
+            && let Some(until) = self.blocked_until(a, b)
+        {
+            let at = until + self.prng.below(10 * MS);
+            self.schedule(at, Event::Segment(to));
+            return None;
+        }
+        let now = self.now;
+        let end = self.end(to)?;
+        let piece = end.flight.pop_front()?;
+        let mut answer_reset = false;
+        match piece {
+            Piece::Bytes(bytes) => {
+                end.flight_bytes -= bytes.len();
+                if end.closed || end.ended.is_some() {
+                    answer_reset = end.closed && !end.ghost;
+                } else {
+                    end.inbox.extend(&bytes);
+                    self.trace.event(now, "bytes", u64::from(to.stream), &bytes);
+                }
+            }
+            Piece::End(how) => {
+                if end.ended != Some(Ended::Reset) {
+                    end.ended = Some(how);
+                }
+                self.trace.event(now, "end", u64::from(to.stream), &[how as u8]);
+            }
+        }
+        if answer_reset {
+            self.fly(to.peer(), Piece::End(Ended::Reset), 0);
+        }
+        self.forget(to.stream);
+        self.owner(to)?;
+        Some(Event::Socket(to, SocketEvent::Readable))
+    }
+
+    /// Bytes that wait to be read.
+    pub fn readable(&self, id: EndId) -> usize {
+        self.streams.get(&id.stream).map_or(0, |s| s.ends[usize::from(id.side)].inbox.len())
+    }
+
+    /// How the peer ended, once all bytes are read (at once for a reset).
+    pub fn ended(&self, id: EndId) -> Option<Ended> {
+        let Some(stream) = self.streams.get(&id.stream) else { return Some(Ended::Reset) };
+        let end = &stream.ends[usize::from(id.side)];
+        end.ended.filter(|_| end.inbox.is_empty())
+    }
+
+    /// Reads at most so many bytes.
+    pub fn read(&mut self, id: EndId, most: usize) -> Vec<u8> {
+        let Some(end) = self.end(id) else { return Vec::new() };
+        let len = end.inbox.len().min(most);
+        let bytes: Vec<u8> = end.inbox.drain(..len).collect();
+        let at = self.now + self.flight_time();
+        if let Some(peer) = self.end(id.peer())
+            && peer.wants_writable
+        {
+            peer.wants_writable = false;
+            self.schedule(at, Event::Socket(id.peer(), SocketEvent::Writable));
+        }
+        bytes
+    }
+
+    /// Ends our direction in order.
+    pub fn shutdown(&mut self, id: EndId) {
+        let Some(end) = self.end(id) else { return };
+        if !end.fin_sent && !end.closed {
+            end.fin_sent = true;
+            self.fly(id.peer(), Piece::End(Ended::Eof), 0);
+        }
+    }
+
+    /// Lets go of an end; by a reset when wanted, or when something was not read.
+    pub fn close(&mut self, id: EndId, reset: bool) {
+        let Some(end) = self.end(id) else { return };
+        if end.closed {
+            return;
+        }
+        end.closed = true;
+        let reset = reset || !end.inbox.is_empty();
+        let fin_sent = end.fin_sent;
+        end.inbox.clear();
+        if reset || !fin_sent {
+            let how = if reset { Ended::Reset } else { Ended::Eof };
+            self.fly(id.peer(), Piece::End(how), 0);
+        }
+        self.forget(id.stream);
+    }
+
+    /// Drops a stream that nobody has.
+    fn forget(&mut self, stream: u32) {
+        let gone = self.streams.get(&stream).is_some_and(|s| {
+            s.ends.iter().all(|e| e.closed || e.owner.is_none())
+                && s.ends.iter().all(|e| e.flight.is_empty())
+        });
+        if gone {
+            self.streams.remove(&stream);
+        }
+    }
+
+    /// A process died: its sockets are reset, or nobody is told for a while.
+    pub fn crash(&mut self, node: Node) {
+        self.listening.retain(|l| l.0 != node);
+        let half_open = self.faults.half_open.happens(&mut self.prng);
+        self.injected += u64::from(half_open);
+        let ids: Vec<u32> = self.streams.keys().copied().collect();
+        for stream in ids {
+            for side in 0..2 {
+                let id = EndId { stream, side };
+                if self.owner(id) != Some(node) {
+                    continue;
+                }
+                // Keepalive finds out in the end.
+                let late = 10 * SECOND + self.prng.below(8 * SECOND);
+                if let Some(end) = self.end(id) {
+                    end.closed = true;
+                    end.ghost = half_open;
+                    end.inbox.clear();
+                }
+                self.fly(id.peer(), Piece::End(Ended::Reset), if half_open { late } else { 0 });
+            }
+            self.forget(stream);
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! One simulated router: a process with a worker, two configuration slots and an admin port, and
+//! the state file that outlives it.
+//!
+//! In: network events. Out: the worker's calls on the network, answers of the admin port. A crash
+//! drops the process; a new one begins with another boot id and what the file says.
+
+use crate::admin_port::AdminPort;
+use crate::io::{Driver, Face, Found, Told, Wire};
+use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Time};
+use serval::config::codec::{Builder, Encoder, bind_name};
+use serval::config::report::{BindReport, Report};
+use serval::config::storage::{ConfigStorage, Reader, Writer};
+use serval::config::{Checksum, Identity, Source};
+use serval::limits::{Capacities, MAX_RECORD_SIZE_BYTES};
+use serval::resource::document::Document;
+use serval::router::io::*;
+use serval::router::update::Updater;
+use serval::router::{Options, Turn, Worker};
+use serval::stdx::{Instant, Now, Prng, Wall, zeroed_box};
+use std::cell::RefCell;
+use std::net::SocketAddr;
+
+thread_local! {
+    /// Storages of dead processes with seats left. Their handles borrow for ever, so they are
+    /// leaked, and used again until their seats are taken.
+    static STORAGES: RefCell<Vec<(&'static ConfigStorage, u32)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Both clocks at a time of the simulator.
+pub fn clocks(now: Time) -> Now {
+    Now { mono: Instant(now), wall: Wall(1_800_000_000 + now / SECOND) }
+}
+
+/// Parses JSON as the product does.
+pub fn parse(line: &[u8], document: &mut Document) -> bool {
+    serval::shell::json::parse(line, document).is_ok()
+}
+
+/// A running process.
+#[expect(missing_debug_implementations, reason = "handles of the storage say nothing")]
+pub struct Process {
+    pub number: u64,
+    pub boot_id: u64,
+    pub worker: Box<Worker>,
+    pub driver: Driver,
+    reader: Reader<'static>,
+    pub writer: Writer<'static>,
+    storage: (&'static ConfigStorage, u32),
+    pub updater: Box<Updater>,
+    admin: AdminPort,
+    /// Of the worker's last turn.
+    generation: u64,
+    save_at: Option<Time>,
+}
+
+/// One router, running or not.
+#[expect(missing_debug_implementations, reason = "as its process")]
+pub struct Router {
+    pub index: usize,
+    pub process: Option<Process>,
+    /// Lines of the saved Snapshot.
+    pub file: Vec<Vec<u8>>,
+    /// What its worker served, from when on. None: a crash.
+    pub adopted: Vec<(Time, Option<Checksum>)>,
+    pub swaps: u64,
+    pub requests: u64,
+    prng: Prng,
+    capacities: Capacities,
+}
+
+/// The admin address of a router.
+pub fn admin_address(index: usize) -> SocketAddr {
+    SocketAddr::from(([10, 9, 0, index as u8 + 1], 9901))
+}
+
+fn storage(capacities: &Capacities) -> (&'static ConfigStorage, u32) {
+    if let Some(old) = STORAGES.with(|s| s.borrow_mut().pop()) {
+        return old;
+    }
+    let mut storage = zeroed_box::<ConfigStorage>();
+    storage.set_caps(capacities);
+    (Box::leak(storage), 2)
+}
+
+impl Router {
+    /// Not running.
+    pub fn new(index: usize, prng: Prng, capacities: Capacities) -> Router {
+        Router {
+            index,
+            process: None,
+            file: Vec::new(),
+            adopted: Vec::new(),
+            swaps: 0,
+            requests: 0,
+            prng,
+            capacities,
+        }
+    }
+
+    fn node(&self) -> Node {
+        Node::Router(self.index)
+    }
+
+    /// Starts a process, from the state file if there is one.
+    pub fn start(&mut self, net: &mut Network) {
+        assert!(self.process.is_none());
+        let storage = storage(&self.capacities);
+        let mut writer = storage.0.writer().expect("the last process dropped it");
+        writer.begin().expect("no worker yet").clear();
+        writer.commit().expect("an empty Snapshot is valid");
+        let mut updater = zeroed_box::<Updater>();
+        if let Some(identity) = load(&self.file, &mut writer) {
+            updater.set_served(identity, Source::File);
+        }
+        let mut worker = zeroed_box::<Worker>();
+        let options = Options { allow_loopback: false };
+        worker.init(&self.capacities, options, self.prng.next_u64(), Instant(net.now));
+        let process = Process {
+            number: self.prng.next_u64(),
+            boot_id: self.prng.next_u64(),
+            worker,
+            driver: Driver::new(self.node(), self.capacities.max_io_buffers),
+            reader: storage.0.reader().expect("a seat is left"),
+            writer,
+            storage,
+            updater,
+            admin: AdminPort::new(self.node()),
+            generation: u64::MAX,
+            save_at: None,
+        };
+        process.admin.listen(admin_address(self.index), net);
+        let text = format!("router {} starts, boot {:x}", self.index, process.boot_id);
+        net.trace.say(net.now, &text);
+        self.process = Some(process);
+        self.run(net);
+    }
+
+    /// The process dies.
+    pub fn crash(&mut self, net: &mut Network) {
+        let Some(process) = self.process.take() else { return };
+        self.requests += process.worker.counters().requests;
+        self.adopted.push((net.now, None));
+        let (storage, seats) = process.storage;
+        drop(process);
+        if seats > 0 {
+            STORAGES.with(|s| s.borrow_mut().push((storage, seats - 1)));
+        }
+        net.crash(self.node());
+    }
+
+    /// Something happened at a socket.
+    pub fn on_socket(&mut self, end: EndId, what: SocketEvent, net: &mut Network) {
+        let Some(process) = &mut self.process else { return };
+        if what == SocketEvent::Accepted {
+            let Some(at) = net.address(end) else { return };
+            if at.port() == admin_address(0).port() {
+                process.admin.accepted(end, net);
+            } else {
+                let any = |a: &SocketAddr| a.ip().is_unspecified() && a.port() == at.port();
+                let bound = process.driver.bound.iter();
+                let bind = bound.into_iter().find(|(_, a)| **a == at || any(a));
+                match bind.map(|b| *b.0) {
+                    Some(bind) => process.driver.backlog.push_back((bind, end)),
+                    None => net.close(end, true),
+                }
+            }
+        } else if process.admin.owns(end) {
+            process.admin.touched(end);
+        } else if let Some(id) = process.driver.conn(end) {
+            match what {
+                SocketEvent::Opened => {
+                    process.driver.opened(end);
+                    self.turn(net, |worker, turn| worker.on_connected(turn, id));
+                }
+                SocketEvent::Refused => {
+                    self.turn(net, |w, turn| w.on_connect_failed(turn, id, Errno(111)));
+                }
+                SocketEvent::Writable => process.driver.flush(id.index, net),
+                _ => {}
+            }
+        }
+        self.run(net);
+    }
+
+    /// A timer came up.
+    pub fn on_timer(&mut self, number: u64, net: &mut Network) {
+        if self.process.as_ref().is_some_and(|p| p.number == number) {
+            self.run(net);
+        }
+    }
+
+    /// One turn of the worker around one event, then its checks.
+    fn turn<R>(
+        &mut self,
+        net: &mut Network,
+        event: impl FnOnce(&mut Worker, &mut Turn<'_, Face<'_>>) -> R,
+    ) -> R {
+        let process = self.process.as_mut().expect("it runs");
+        let (worker, driver, now) = (&mut process.worker, &mut process.driver, net.now);
+        let mut face = Face { driver, net };
+        let mut adopted = None;
+        let result = process.reader.turn(|slot, generation| {
+            let mut turn = Turn { io: &mut face, slot, generation, now: Instant(now) };
+            worker.begin(&mut turn);
+            if generation != process.generation {
+                process.generation = generation;
+                adopted = Some(slot.snapshot.identity.checksum);
+            }
+            let result = event(worker, &mut turn);
+            worker.tick(&mut turn);
+            result
+        });
+        process.reader.acknowledge();
+        worker.check_invariants();
+        if let Some(checksum) = adopted {
+            self.swaps += 1;
+            self.adopted.push((now, Some(checksum)));
+            net.trace.event(now, "adopted", self.index as u64, &checksum.0);
+        }
+        result
+    }
+
+    /// Does all that can be done now.
+    fn run(&mut self, net: &mut Network) {
+        self.turn(net, |_, _| ());
+        let mut turns = 0;
+        while self.step(net) {
+            turns += 1;
+            assert!(turns < 200_000, "the router is never quiet");
+        }
+        self.check_buffers();
+        self.admin(net);
+        let process = self.process.as_mut().expect("it runs");
+        let at = process.worker.timeout(Instant(net.now)).0;
+        let at = at.max(net.now + MS).min(process.save_at.unwrap_or(at));
+        let at = at.min(process.admin.timeout());
+        net.schedule(at, Event::Timer(Node::Router(self.index), process.number));
+        self.save(net.now);
+    }
+
+    /// One event of the driver; whether there was one.
+    fn step(&mut self, net: &mut Network) -> bool {
+        let process = self.process.as_mut().expect("it runs");
+        if let Some((id, told)) = process.driver.events.pop_front() {
+            self.turn(net, |worker, turn| match told {
+                Told::Drained => worker.on_drained(turn, id),
+                Told::WriteFailed => worker.on_write_failed(turn, id),
+                Told::Closed => worker.on_closed(id),
+            });
+            return true;
+        }
+        if process.worker.can_accept()
+            && let Some((bind, end)) = process.driver.backlog.pop_front()
+        {
+            let from = SocketAddr::from(([192, 0, 2, 7], 40_000));
+            let id = self.turn(net, |worker, turn| worker.on_accept(turn, BindId(bind), from));
+            let process = self.process.as_mut().expect("it runs");
+            match id {
+                Some(id) => {
+                    process.driver.wires.insert(id.index, Wire::new(id.generation, end, true));
+                }
+                None => net.close(end, true),
+            }
+            return true;
+        }
+        let most = if self.prng.chance(1, 16) { 1 + self.prng.below(40) as usize } else { 4096 };
+        match process.driver.read(net, most) {
+            Found::Nothing => false,
+            Found::Data(id, chunk) => {
+                self.turn(net, |worker, turn| worker.on_data(turn, id, chunk));
+                true
+            }
+            Found::End(id, end) => {
+                self.turn(net, |worker, turn| worker.on_end(turn, id, end));
+                true
+            }
+            Found::Starved => {
+                let before = self.process.as_ref().map(|p| p.driver.buffers());
+                self.turn(net, |worker, turn| worker.on_starved(turn));
+                let process = self.process.as_ref().expect("it runs");
+                before != Some(process.driver.buffers()) || !process.driver.events.is_empty()
+            }
+        }
+    }
+
+    fn check_buffers(&self) {
+        let process = self.process.as_ref().expect("it runs");
+        let (free, held, all) = process.driver.buffers();
+        let core = process.worker.buffers_held() as usize;
+        assert_eq!(free + held + core, all, "buffers balance");
+    }
+
+    /// Serves the admin port.
+    fn admin(&mut self, net: &mut Network) {
+        let process = self.process.as_mut().expect("it runs");
+        let report = process.report();
+        let (updater, writer) = (&mut process.updater, &mut process.writer);
+        let done = process.admin.serve(report, updater, writer, net);
+        if done.refused_full {
+            net.trace.event(net.now, "refused", self.index as u64, &[]);
+        }
+        if done.changed {
+            let now = net.now;
+            process.save_at = Some(now + self.prng.below(SECOND));
+            // The worker is woken, and comes when it comes.
+            let at = now + self.prng.below(20 * MS);
+            let number = process.number;
+            net.schedule(at, Event::Timer(Node::Router(self.index), number));
+        }
+    }
+
+    /// Saves what is served, when it is time.
+    fn save(&mut self, now: Time) {
+        let process = self.process.as_mut().expect("it runs");
+        if process.save_at.is_some_and(|at| at <= now) {
+            process.save_at = None;
+            let (identity, _) = process.updater.served();
+            let snapshot = &process.writer.active().snapshot;
+            let mut buffer = vec![0; MAX_RECORD_SIZE_BYTES as usize];
+            let (mut encoder, mut lines) = (Encoder::new(), Vec::new());
+            while let Some(line) = encoder.next_line(snapshot, &mut buffer) {
+                lines.push(line.expect("it came in such lines").to_vec());
+            }
+            let (epoch, generation) = (identity.epoch, identity.generation);
+            let source = r#""source":"controller""#;
+            lines[0] =
+                format!(r#"{{"snapshot":1,"epoch":{epoch},"generation":{generation},{source}}}"#)
+                    .into_bytes();
+            self.file = lines;
+        }
+    }
+}
+
+impl Process {
+    /// What it serves.
+    pub fn report(&self) -> Report {
+        let (identity, source) = self.updater.served();
+        let mut report = Report {
+            boot_id: self.boot_id,
+            identity,
+            source,
+            ready: self.writer.all_passed() && source != Source::None,
+            ..Report::default()
+        };
+        report.binds.set_cap(serval::limits::MAX_CONFIG_BINDS);
+        let binds = self.writer.active().snapshot.binds.as_slice();
+        for (bind, result) in binds.iter().zip(self.worker.binds().results()) {
+            let errno = result.err().map_or(0, |e| e.0 as u32);
+            let pushed = report.binds.push(BindReport { id: bind_name(bind), errno });
+            pushed.expect("as many as a Snapshot has");
+        }
+        report
+    }
+}
+
+/// Puts a saved Snapshot into a storage; its identity.
+fn load(lines: &[Vec<u8>], writer: &mut Writer<'static>) -> Option<Identity> {
+    let mut document = zeroed_box::<Document>();
+    let mut buffer = vec![0; MAX_RECORD_SIZE_BYTES as usize];
+    let snapshot = writer.begin()?;
+    snapshot.clear();
+    let mut builder = Builder::new();
+    for line in lines {
+        if !parse(line, &mut document) {
+            return None;
+        }
+        builder.record(document.root(), snapshot).ok()?;
+    }
+    builder.finish(snapshot, &mut buffer).ok()?;
+    let identity = snapshot.identity;
+    writer.commit().ok()?;
+    Some(identity)
+}

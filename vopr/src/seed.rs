@@ -1,0 +1,110 @@
+//! What a seed means: the swarm of options, each fault off, rare or heavy, all by child seeds.
+//!
+//! In: a number. Out: options, and generators by name of their subsystem.
+
+use crate::network::NetworkFaults;
+use serval::stdx::Prng;
+
+/// How often a fault happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rate {
+    Off,
+    Rare,
+    Heavy,
+}
+
+impl Rate {
+    fn pick(prng: &mut Prng) -> Rate {
+        match prng.below(5) {
+            0 | 1 => Rate::Off,
+            2 | 3 => Rate::Rare,
+            _ => Rate::Heavy,
+        }
+    }
+
+    /// One of 25, or one of 4.
+    pub fn happens(self, prng: &mut Prng) -> bool {
+        match self {
+            Rate::Off => false,
+            Rate::Rare => prng.chance(1, 25),
+            Rate::Heavy => prng.chance(1, 4),
+        }
+    }
+
+    /// One of 800, or one of 80: for what is asked very often.
+    pub fn happens_rarely(self, prng: &mut Prng) -> bool {
+        match self {
+            Rate::Off => false,
+            Rate::Rare => prng.chance(1, 800),
+            Rate::Heavy => prng.chance(1, 80),
+        }
+    }
+}
+
+/// The swarm.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub seed: u64,
+    pub network: NetworkFaults,
+    pub partitions: Rate,
+    pub router_crashes: Rate,
+    pub controller_crashes: Rate,
+    pub api_restarts: Rate,
+    /// Errors, cuts, duplicates of the API server.
+    pub api_faults: Rate,
+    /// The API server knows WatchList.
+    pub has_watch_list: bool,
+    pub bookmarks: Rate,
+    pub status_conflicts: Rate,
+    /// State files lost or torn at a crash.
+    pub lost_files: Rate,
+    pub bind_failures: Rate,
+    pub backend_faults: Rate,
+    pub client_faults: Rate,
+    pub over_capacity: bool,
+    /// Client connections at once.
+    pub clients: usize,
+    /// Mean pause between changes of objects.
+    pub change_ms: u64,
+    pub canary: bool,
+}
+
+impl Options {
+    /// What the seed chooses.
+    pub fn of(seed: u64, canary: bool) -> Options {
+        let mut prng = Prng::new(seed).child("options");
+        let p = &mut prng;
+        let network = NetworkFaults {
+            tiny_pieces: Rate::pick(p),
+            stalls: Rate::pick(p),
+            resets: Rate::pick(p),
+            refusals: Rate::pick(p),
+            half_open: Rate::pick(p),
+        };
+        Options {
+            seed,
+            network,
+            partitions: Rate::pick(p),
+            router_crashes: Rate::pick(p),
+            controller_crashes: Rate::pick(p),
+            api_restarts: Rate::pick(p),
+            api_faults: Rate::pick(p),
+            has_watch_list: p.chance(2, 3),
+            bookmarks: Rate::pick(p),
+            status_conflicts: Rate::pick(p),
+            lost_files: Rate::pick(p),
+            bind_failures: Rate::pick(p),
+            backend_faults: Rate::pick(p),
+            client_faults: Rate::pick(p),
+            over_capacity: p.chance(1, 2),
+            clients: p.range(4, 14) as usize,
+            change_ms: [60, 300, 1000][p.below(3) as usize],
+            canary,
+        }
+    }
+
+    /// The generator of a subsystem.
+    pub fn child(&self, name: &str) -> Prng {
+        Prng::new(self.seed).child(name)
+    }
+}

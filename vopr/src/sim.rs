@@ -1,0 +1,413 @@
+//! The simulator: all nodes in one thread, driven by the network's queue of events.
+//!
+//! In: a seed's options. Out: a summary and what the checkers found. Two phases: safety, with
+//! faults; then liveness: faults are healed, objects stop changing, and the routers must come to
+//! the final state and stay there.
+
+use crate::api_server::Api;
+use crate::backend::Backends;
+use crate::capacities::small;
+use crate::checkers::{d1, d3, d4, d11, l1, s1};
+use crate::client::{Clients, Outcome};
+use crate::controller::{Around, Counts, Process};
+use crate::ledger::Ledger;
+use crate::network::{Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
+use crate::replay::Replays;
+use crate::router::Router;
+use crate::seed::{Options, Rate};
+use crate::status_api;
+use crate::tables::Tables;
+use crate::trace::{Trace, Violation};
+use crate::workload::Workload;
+use serval::stdx::Prng;
+
+/// Routers of a run.
+pub const ROUTERS: usize = 2;
+/// Faults end then.
+const HEAL_AT: Time = 42 * SECOND;
+/// All routers must serve the final state so long after.
+const CONVERGE_WITHIN: Time = 50 * SECOND;
+/// They must stay so for so long, with clients gone for the second half.
+const STAY: Time = 18 * SECOND;
+
+/// What a run was.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    pub seconds: u64,
+    pub requests: u64,
+    pub swaps: u64,
+    pub crashes: u64,
+    pub relists: u64,
+    pub refusals: u64,
+    pub pushes: u64,
+    pub faults: u64,
+    pub compared: u64,
+    pub hash: u64,
+    pub events: u64,
+    pub violations: Vec<Violation>,
+}
+
+/// All nodes.
+#[expect(missing_debug_implementations, reason = "machines are large")]
+pub struct Sim {
+    options: Options,
+    net: Network,
+    routers: Vec<Router>,
+    controller: Option<Process>,
+    api: Api,
+    clients: Clients,
+    backends: Backends,
+    workload: Workload,
+    replays: Replays,
+    ledger: Ledger,
+    tables: Tables,
+    counts: Counts,
+    seen: Vec<s1::Seen>,
+    prng: Prng,
+    crashes: u64,
+    is_healed: bool,
+    /// Since when all routers serve the final state.
+    converged: Option<Time>,
+    /// (pushes, status writes, swaps) then.
+    settled: (u64, u64, u64),
+    is_over: bool,
+}
+
+/// Runs a seed.
+pub fn run(options: Options, verbose: bool) -> Summary {
+    let mut sim = Sim::new(options, verbose);
+    sim.start();
+    while !sim.is_over && sim.net.trace.violations.is_empty() {
+        let Some(event) = sim.net.next(Time::MAX) else { break };
+        sim.dispatch(event);
+    }
+    sim.summary()
+}
+
+impl Sim {
+    fn new(options: Options, verbose: bool) -> Sim {
+        let trace = Trace::new(verbose);
+        let net = Network::new(options.child("network"), options.network, trace);
+        let router = |i: usize| Router::new(i, options.child(&format!("router{i}")), small());
+        Sim {
+            options,
+            net,
+            routers: (0..ROUTERS).map(router).collect(),
+            controller: None,
+            api: Api::new(&options),
+            clients: Clients::new(options.child("clients"), options.client_faults, options.clients),
+            backends: Backends::new(options.child("backends"), options.backend_faults),
+            workload: Workload::new(options.child("workload"), options.over_capacity),
+            replays: Replays::new(options.child("replays")),
+            ledger: Ledger::default(),
+            tables: Tables::default(),
+            counts: Counts::default(),
+            seen: vec![s1::Seen::default(); ROUTERS],
+            prng: options.child("faults"),
+            crashes: 0,
+            is_healed: false,
+            converged: None,
+            settled: (0, 0, 0),
+            is_over: false,
+        }
+    }
+
+    fn start(&mut self) {
+        let now = self.net.now;
+        self.workload.seed(&mut self.api, now);
+        self.api.start(&mut self.net);
+        for router in &mut self.routers {
+            router.start(&mut self.net);
+        }
+        self.start_controller();
+        for (after, event) in [
+            (0, Event::Timer(Node::Clients, 0)),
+            (0, Event::Step(Step::ApiTimer)),
+            (0, Event::Step(Step::Workload)),
+            (SECOND, Event::Step(Step::Fault)),
+            (HEAL_AT, Event::Step(Step::Heal)),
+        ] {
+            self.net.schedule(now + after, event);
+        }
+    }
+
+    fn start_controller(&mut self) {
+        let mut prng = Prng::new(self.prng.next_u64());
+        self.controller = Some(Process::start(&mut prng, ROUTERS, &small(), &mut self.net));
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        match event {
+            Event::Socket(end, what) => match self.net.owner(end) {
+                Some(Node::Router(i)) => self.router_socket(i, end, what),
+                Some(Node::Controller) => {
+                    if !self.replays.on_socket(end, what, &mut self.net) {
+                        self.with_controller(|c, api, around| c.on_socket(end, what, api, around));
+                    }
+                }
+                Some(Node::Api) => self.api.on_socket(end, what, &mut self.net),
+                Some(Node::Clients) => {
+                    let outcomes =
+                        self.clients.on_socket(end, what, &mut self.ledger, &mut self.net);
+                    self.check(outcomes);
+                }
+                Some(Node::Backends) => {
+                    self.backends.on_socket(end, what, &mut self.ledger, &mut self.net);
+                }
+                None => {}
+            },
+            Event::Timer(node, number) => self.timer(node, number),
+            Event::Step(step) => self.step(step),
+            Event::Segment(_) | Event::Syn(_) => unreachable!("the network's own"),
+        }
+    }
+
+    fn router_socket(&mut self, i: usize, end: crate::network::EndId, what: SocketEvent) {
+        self.routers[i].on_socket(end, what, &mut self.net);
+        self.look(i);
+    }
+
+    fn look(&mut self, i: usize) {
+        if let Some(process) = &self.routers[i].process {
+            s1::look(i, process, &mut self.seen[i], &mut self.net);
+        }
+    }
+
+    fn timer(&mut self, node: Node, number: u64) {
+        match node {
+            Node::Router(i) => {
+                self.routers[i].on_timer(number, &mut self.net);
+                self.look(i);
+            }
+            Node::Controller => {
+                self.with_controller(|c, api, around| c.on_timer(number, api, around));
+            }
+            Node::Clients => {
+                let outcomes = self.clients.on_timer(ROUTERS, &mut self.ledger, &mut self.net);
+                self.check(outcomes);
+            }
+            Node::Backends => self.backends.on_timer(&mut self.ledger, &mut self.net),
+            Node::Api => {}
+        }
+    }
+
+    fn with_controller(&mut self, act: impl FnOnce(&mut Process, &mut Api, &mut Around<'_>)) {
+        let Sim { controller, api, net, tables, counts, replays, .. } = self;
+        let Some(process) = controller else { return };
+        let before = counts.generations;
+        act(process, api, &mut Around { net, tables, counts });
+        if counts.generations > before
+            && let Some(published) = process.controller.published()
+        {
+            replays.remember(published);
+        }
+    }
+
+    fn check(&mut self, outcomes: Vec<Outcome>) {
+        for mut outcome in outcomes {
+            if self.options.canary
+                && self.net.now > 20 * SECOND
+                && let Some(response) = &mut outcome.response
+                && response.stamp.is_some()
+            {
+                // The canary: an answer is given to somebody else.
+                response.stamp = Some("canary".into());
+            }
+            let router = &self.routers[outcome.request.router];
+            d3::answered(&outcome, &mut self.net);
+            d4::answered(&outcome, &self.ledger, &mut self.net);
+            d1::answered(&outcome, router, &self.tables, &mut self.net);
+            self.ledger.attempts.remove(&outcome.request.stamp);
+        }
+    }
+
+    // ------------------------------------------------------------ steps
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Workload => {
+                if !self.is_healed {
+                    let now = self.net.now;
+                    self.workload.change(&mut self.api, now);
+                    let at = now + self.prng.below(2 * self.options.change_ms * MS);
+                    self.net.schedule(at, Event::Step(Step::Workload));
+                }
+            }
+            Step::Fault => {
+                if !self.is_healed {
+                    self.fault();
+                    let at = self.net.now + self.prng.range(50 * MS, SECOND);
+                    self.net.schedule(at, Event::Step(Step::Fault));
+                }
+            }
+            Step::Restart(node) => self.restart(node),
+            Step::ApiTimer => self.api.on_timer(&mut self.net),
+            Step::Status => {
+                let (prng, net) = (&mut self.prng, &mut self.net);
+                if let Some(process) = &mut self.controller {
+                    let conflicts =
+                        if self.is_healed { Rate::Off } else { self.options.status_conflicts };
+                    status_api::write_due(process, &mut self.api, conflicts, prng, net);
+                }
+            }
+            Step::Heal => self.heal(),
+            Step::Check => self.converge(),
+        }
+    }
+
+    /// Perhaps something breaks.
+    fn fault(&mut self) {
+        let options = self.options;
+        let later = self.net.now + self.prng.range(50 * MS, 4 * SECOND);
+        if options.partitions.happens(&mut self.prng) {
+            let nodes = [Node::Router(0), Node::Router(1), Node::Controller, Node::Api];
+            let of = |prng: &mut Prng| nodes[prng.below(4) as usize];
+            let (a, b) = (of(&mut self.prng), of(&mut self.prng));
+            if a != b {
+                self.net.block(a, b, later);
+            }
+        }
+        if options.router_crashes.happens(&mut self.prng) {
+            self.crash_router(later);
+        }
+        if options.controller_crashes.happens(&mut self.prng) && self.controller.is_some() {
+            self.crashes += 1;
+            self.controller = None;
+            self.replays.clear();
+            self.net.trace.say(self.net.now, "controller crashes");
+            self.net.crash(Node::Controller);
+            self.net.schedule(later, Event::Step(Step::Restart(Node::Controller)));
+        }
+        if options.api_restarts.happens(&mut self.prng) && self.api.running {
+            self.net.injected += 1;
+            self.net.trace.say(self.net.now, "API server goes");
+            self.api.stop(&mut self.net);
+            self.net.schedule(later, Event::Step(Step::Restart(Node::Api)));
+        }
+        if options.controller_crashes.happens(&mut self.prng) {
+            let router = self.prng.below(ROUTERS as u64) as usize;
+            self.replays.replay(router, &mut self.net);
+        }
+        if options.bind_failures.happens(&mut self.prng) {
+            let i = self.prng.below(ROUTERS as u64) as usize;
+            let port = [0, 80, 8080][self.prng.below(3) as usize];
+            if let Some(process) = &mut self.routers[i].process {
+                self.net.injected += u64::from(port != 0);
+                process.driver.failing_port = port;
+            }
+        }
+    }
+
+    fn crash_router(&mut self, later: Time) {
+        let i = self.prng.below(ROUTERS as u64) as usize;
+        if self.routers[i].process.is_none() {
+            return;
+        }
+        self.crashes += 1;
+        self.net.trace.say(self.net.now, &format!("router {i} crashes"));
+        self.routers[i].crash(&mut self.net);
+        if self.options.lost_files.happens(&mut self.prng) {
+            let file = &mut self.routers[i].file;
+            let keep = self.prng.below(file.len() as u64 + 1) as usize;
+            file.truncate(if self.prng.chance(1, 2) { 0 } else { keep });
+            self.net.injected += 1;
+        }
+        self.net.schedule(later, Event::Step(Step::Restart(Node::Router(i))));
+    }
+
+    fn restart(&mut self, node: Node) {
+        match node {
+            Node::Router(i) if self.routers[i].process.is_none() => {
+                self.routers[i].start(&mut self.net);
+                self.look(i);
+            }
+            Node::Controller if self.controller.is_none() => self.start_controller(),
+            Node::Api if !self.api.running => self.api.start(&mut self.net),
+            _ => {}
+        }
+    }
+
+    fn heal(&mut self) {
+        self.is_healed = true;
+        self.net.trace.say(self.net.now, "healed");
+        self.net.heal();
+        self.api.faults = Rate::Off;
+        self.backends.faults = Rate::Off;
+        for i in 0..ROUTERS {
+            self.restart(Node::Router(i));
+            if let Some(process) = &mut self.routers[i].process {
+                process.driver.failing_port = 0;
+            }
+        }
+        self.restart(Node::Controller);
+        self.restart(Node::Api);
+        self.net.schedule(self.net.now + SECOND, Event::Step(Step::Check));
+    }
+
+    /// Looks whether the final state is reached, and stays.
+    fn converge(&mut self) {
+        let now = self.net.now;
+        let wanted = l1::wanted(&self.api);
+        let lacking = self.routers.iter().find_map(|r| {
+            let lacks = l1::lacks(r, &wanted)?;
+            Some(format!("router {}: {lacks}", r.index))
+        });
+        let swaps = self.routers.iter().map(|r| r.swaps).sum();
+        let counted = (self.counts.pushes, self.api.status_writes, swaps);
+        match (lacking, self.converged) {
+            (None, None) => {
+                self.net.trace.say(now, "converged");
+                (self.converged, self.settled) = (Some(now), counted);
+            }
+            // Statuses follow what the routers report, and addresses what statuses say.
+            (None, Some(since)) if counted != self.settled && now < since + 12 * SECOND => {
+                self.settled = counted;
+            }
+            (None, Some(_)) if counted != self.settled => {
+                let text = format!("(pushes, writes, swaps) go on: {counted:?}");
+                self.net.trace.violated(now, "L1", text);
+            }
+            (None, Some(since)) => {
+                self.clients.stopped |= now >= since + STAY / 2;
+                if now >= since + STAY && self.clients.open() == 0 {
+                    for router in &self.routers {
+                        d11::at_rest(router, &mut self.net);
+                    }
+                    self.is_over = true;
+                }
+            }
+            (Some(_), Some(since)) if now < since + 12 * SECOND => self.converged = None,
+            (Some(lacks), _) if now >= HEAL_AT + CONVERGE_WITHIN || self.converged.is_some() => {
+                self.net.trace.violated(now, "L1", lacks);
+            }
+            (Some(_), _) => {}
+        }
+        if now > HEAL_AT + CONVERGE_WITHIN + 3 * STAY && !self.is_over {
+            let text = format!("{} clients do not end", self.clients.open());
+            self.net.trace.violated(now, "L1", text);
+        }
+        self.net.schedule(now + 500 * MS, Event::Step(Step::Check));
+    }
+
+    fn summary(&mut self) -> Summary {
+        let running = |r: &Router| r.process.as_ref().map_or(0, |p| p.worker.counters().requests);
+        let trace = &mut self.net.trace;
+        Summary {
+            seconds: self.net.now / SECOND,
+            requests: self.routers.iter().map(|r| r.requests + running(r)).sum(),
+            swaps: self.routers.iter().map(|r| r.swaps).sum(),
+            crashes: self.crashes,
+            relists: self.counts.relists + self.api.lists,
+            refusals: self.counts.refusals,
+            pushes: self.counts.pushes,
+            faults: self.net.injected
+                + self.api.injected
+                + self.backends.injected
+                + self.replays.sent,
+            compared: self.counts.compared,
+            hash: trace.hash(),
+            events: trace.events,
+            violations: core::mem::take(&mut trace.violations),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The trace of a run: a hash over every event with its payload bytes, and lines for a reader.
+//!
+//! In: what happens, in order. Out: one number that two runs of a seed must share, and violations.
+
+use crate::network::Time;
+use serval::stdx::fnv::Fnv;
+
+/// What a checker found.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// Its name in shared/faults.md.
+    pub checker: &'static str,
+    /// What is wrong.
+    pub text: String,
+}
+
+/// The trace.
+#[derive(Debug)]
+pub struct Trace {
+    hash: Fnv,
+    /// Prints lines while it runs.
+    pub verbose: bool,
+    /// Events hashed.
+    pub events: u64,
+    /// What the checkers found, in order.
+    pub violations: Vec<Violation>,
+}
+
+impl Trace {
+    /// An empty trace.
+    pub fn new(verbose: bool) -> Trace {
+        Trace { hash: Fnv::new(), verbose, events: 0, violations: Vec::new() }
+    }
+
+    /// Takes an event with its bytes.
+    pub fn event(&mut self, now: Time, what: &str, number: u64, bytes: &[u8]) {
+        self.events += 1;
+        self.hash.write(&now.to_le_bytes());
+        self.hash.write(what.as_bytes());
+        self.hash.write(&number.to_le_bytes());
+        self.hash.write(bytes);
+    }
+
+    /// Says something to a reader; part of the hash.
+    pub fn say(&mut self, now: Time, text: &str) {
+        self.event(now, "say", 0, text.as_bytes());
+        if self.verbose {
+            println!("{:>10.4} {text}", now as f64 / 1e9);
+        }
+    }
+
+    /// A checker found something.
+    pub fn violated(&mut self, now: Time, checker: &'static str, text: String) {
+        self.say(now, &format!("VIOLATED {checker}: {text}"));
+        self.violations.push(Violation { checker, text });
+    }
+
+    /// The hash so far.
+    pub fn hash(&self) -> u64 {
+        self.hash.finish()
+    }
+}

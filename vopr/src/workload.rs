@@ -1,0 +1,237 @@
+//! The workload: creates, changes and deletes objects at random, valid ones, at the capacities and
+//! above them.
+//!
+//! In: the API server's objects. Out: changes of them.
+
+use crate::api_server::Api;
+use crate::capacities::ADMITTED;
+use crate::client::HOSTS;
+use crate::io::BACKEND_NET;
+use crate::model::object::*;
+use crate::network::Time;
+use serval::stdx::Prng;
+use std::net::Ipv4Addr;
+
+/// The controllerName that is ours.
+pub const CONTROLLER: &str = "serval.dev/gateway-controller";
+
+const NAMESPACES: [&str; 4] = ["red", "blue", "green", "grey"];
+
+/// Makes objects.
+#[derive(Debug)]
+pub struct Workload {
+    prng: Prng,
+    over_capacity: bool,
+    pub changes: u64,
+}
+
+impl Workload {
+    /// With these numbers.
+    pub fn new(prng: Prng, over_capacity: bool) -> Workload {
+        Workload { prng, over_capacity, changes: 0 }
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        self.prng.below(n as u64) as usize
+    }
+
+    fn of<T: Clone>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len())].clone()
+    }
+
+    fn namespace(&mut self) -> String {
+        let n = self.below(NAMESPACES.len());
+        // Mostly one, so that references meet.
+        NAMESPACES[if self.prng.chance(1, 2) { 0 } else { n }].to_string()
+    }
+
+    /// What there is at the start.
+    pub fn seed(&mut self, api: &mut Api, now: Time) {
+        let class = Spec::Class { controller: CONTROLLER.into() };
+        api.apply((Kind::Class, String::new(), "serval".into()), class, now);
+        let other = Spec::Class { controller: "example.com/other".into() };
+        api.apply((Kind::Class, String::new(), "other".into()), other, now);
+        for name in &NAMESPACES[..3] {
+            let spec = self.spec(Kind::Namespace, "", name);
+            api.apply((Kind::Namespace, String::new(), name.to_string()), spec, now);
+        }
+        for _ in 0..40 {
+            self.change(api, now);
+        }
+    }
+
+    /// One change.
+    pub fn change(&mut self, api: &mut Api, now: Time) {
+        self.changes += 1;
+        let kind = self.of(&[
+            Kind::Gateway,
+            Kind::Route,
+            Kind::Route,
+            Kind::Route,
+            Kind::Route,
+            Kind::Service,
+            Kind::Service,
+            Kind::Slice,
+            Kind::Slice,
+            Kind::Slice,
+            Kind::Grant,
+            Kind::Namespace,
+        ]);
+        let count = api.objects.keys().filter(|k| k.0 == kind).count() as u32;
+        let cap = ADMITTED[kind as usize];
+        let most = if self.over_capacity { cap + 3 } else { cap };
+        if self.prng.chance(1, 5) || count >= most && self.prng.chance(1, 2) {
+            let keys: Vec<Key> = api.objects.keys().filter(|k| k.0 == kind).cloned().collect();
+            let first = kind == Kind::Gateway && count <= 1;
+            if !keys.is_empty() && !first {
+                let key = self.of(&keys);
+                api.delete(&key);
+            }
+            return;
+        }
+        let names = match kind {
+            Kind::Gateway => 4,
+            Kind::Route => 10,
+            Kind::Service => 6,
+            Kind::Slice => 8,
+            _ => 3,
+        };
+        let name = format!("{}{}", format!("{kind:?}").to_lowercase(), self.below(names));
+        let (namespace, name) = match kind {
+            Kind::Namespace => (String::new(), self.of(&NAMESPACES).to_string()),
+            _ => (self.namespace(), name),
+        };
+        let key = (kind, namespace.clone(), name.clone());
+        if !api.objects.contains_key(&key) && count >= most {
+            return;
+        }
+        let spec = self.spec(kind, &namespace, &name);
+        api.apply(key, spec, now);
+    }
+
+    fn spec(&mut self, kind: Kind, namespace: &str, _name: &str) -> Spec {
+        match kind {
+            Kind::Gateway => self.gateway(),
+            Kind::Route => self.route(namespace),
+            Kind::Service => {
+                let mut ports = vec![("http".to_string(), 80)];
+                if self.prng.chance(1, 4) {
+                    ports.push(("alt".to_string(), 81));
+                }
+                Spec::Service { ports }
+            }
+            Kind::Slice => self.slice(),
+            Kind::Grant => {
+                let to = format!("service{}", self.below(6));
+                let to = Some(to).filter(|_| self.prng.chance(1, 2));
+                Spec::Grant { from: self.namespace(), to }
+            }
+            _ => {
+                let tier = self.of(&["front", "back"]).to_string();
+                Spec::Namespace { labels: vec![("tier".into(), tier)] }
+            }
+        }
+    }
+
+    fn gateway(&mut self) -> Spec {
+        let mut listeners: Vec<Listener> = Vec::new();
+        for index in 0..self.prng.range(1, 3) {
+            let hostname = self.of(&["", "", "*.example.com", "a.example.com", "other.org"]);
+            let (hostname, port) = (hostname.to_string(), self.of(&[80, 80, 8080]));
+            if listeners.iter().any(|l| l.hostname == hostname && l.port == port) {
+                continue;
+            }
+            let allowed = match self.below(4) {
+                0 => Allowed::Same,
+                1 => Allowed::Label("tier".into(), "front".into()),
+                _ => Allowed::All,
+            };
+            listeners.push(Listener { name: format!("l{index}"), port, hostname, allowed });
+        }
+        let class = if self.prng.chance(1, 10) { "other" } else { "serval" };
+        Spec::Gateway { class: class.into(), listeners }
+    }
+
+    fn route(&mut self, own: &str) -> Spec {
+        let mut parents = Vec::new();
+        let sections = self.prng.range(0, 2);
+        for _ in 0..sections.max(1) {
+            let namespace = self.namespace();
+            let namespace = Some(namespace).filter(|n| n != own || self.prng.chance(1, 2));
+            let section = format!("l{}", self.below(3));
+            let parent = Parent {
+                namespace,
+                name: format!("gateway{}", self.below(4)),
+                section: Some(section).filter(|_| sections > 0),
+                port: Some(80).filter(|_| self.prng.chance(1, 10)),
+            };
+            if !parents.contains(&parent) {
+                parents.push(parent);
+            }
+        }
+        // At most four hosts of a route, so that a full store fits a Snapshot.
+        let most = if sections > 0 { 3 } else { 2 };
+        let mut hostnames: Vec<String> = Vec::new();
+        for _ in 0..self.below(most) {
+            let wild = self.of(&["*.example.com", "*.y.example.com", "*.org"]);
+            let host = self.of(&HOSTS);
+            let host = if self.prng.chance(1, 3) { wild } else { host };
+            if !hostnames.iter().any(|h| h == host) {
+                hostnames.push(host.to_string());
+            }
+        }
+        let rules = (0..self.prng.range(1, 2)).map(|_| self.rule(own)).collect();
+        Spec::Route { parents, hostnames, rules }
+    }
+
+    fn rule(&mut self, own: &str) -> Rule {
+        let mut matches = Vec::new();
+        for _ in 0..self.below(3) {
+            let mut m = Match::default();
+            if self.prng.chance(4, 5) {
+                let path = self.of(&["/", "/a", "/a/", "/a/b", "/b", "/deep/er", "/ab"]);
+                m.path = Some((self.prng.chance(1, 3), path.to_string()));
+            }
+            if self.prng.chance(1, 5) {
+                m.method = Some(self.of(&["GET", "POST"]));
+            }
+            if self.prng.chance(1, 5) {
+                m.headers.push(("x-kind".into(), self.of(&["red", "blue"]).into()));
+            }
+            // One condition a match: a full store must fit a Snapshot.
+            if m.headers.is_empty() && self.prng.chance(1, 5) {
+                m.queries.push(("v".into(), self.of(&["1", "2"]).into()));
+            }
+            matches.push(m);
+        }
+        let mut backends = Vec::new();
+        for _ in 0..self.prng.range(1, 2) {
+            let namespace = if self.prng.chance(1, 3) { Some(self.namespace()) } else { None };
+            let namespace = namespace.filter(|n| n != own);
+            backends.push(Backend {
+                namespace,
+                name: format!("service{}", self.below(6)),
+                port: self.of(&[80, 80, 80, 81]),
+                weight: self.of(&[1, 1, 2, 0]),
+            });
+        }
+        Rule { matches, backends }
+    }
+
+    fn slice(&mut self) -> Spec {
+        let service = self.below(6);
+        let ports = vec![("http".to_string(), 8000), ("alt".to_string(), 8001)];
+        let mut endpoints: Vec<Endpoint> = Vec::new();
+        for _ in 0..self.prng.range(0, 3) {
+            let [a, b] = BACKEND_NET;
+            let address = Ipv4Addr::new(a, b, service as u8, 1 + self.below(4) as u8);
+            let ready = self.prng.chance(4, 5);
+            let terminating = !ready && self.prng.chance(1, 2);
+            let serving = ready || self.prng.chance(1, 2);
+            if !endpoints.iter().any(|e| e.address == address) {
+                endpoints.push(Endpoint { address, ready, serving, terminating });
+            }
+        }
+        Spec::Slice { service: format!("service{service}"), ports, endpoints }
+    }
+}
