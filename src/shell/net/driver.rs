@@ -660,9 +660,3 @@ impl Io for Driver {
         listener.closes_at = Some(self.now + patience);
     }
 }
-
-/// Whether the system has no descriptor or memory left: no fault of the listener.
-fn is_exhausted(error: &io::Error) -> bool {
-    let errno = error.raw_os_error();
-    matches!(errno, Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
-}
