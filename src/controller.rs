@@ -273,13 +273,22 @@ impl Controller {
             (r.boot_id, r.identity, r.ready) == (report.boot_id, report.identity, report.ready)
                 && r.binds.as_slice() == report.binds.as_slice()
         });
+        if router.report.as_ref().is_some_and(|r| r.boot_id != report.boot_id) {
+            // Another process, perhaps with other capacities.
+            router.refused = None;
+        }
         router.report = Some(report.clone());
         router.heard = now.mono;
         self.statuses_due |= !same;
     }
 
-    /// A router refused the push of this identity (it must not be repeated unchanged at once).
-    pub fn push_refused(&mut self, address: SocketAddr, identity: Identity) {
+    /// A router refused the push of this identity with this HTTP status. What lies in the Snapshot
+    /// is not repeated unchanged to the same process; what is a matter of time (408: the push
+    /// stalled, 409: another push runs, 503: the last swap's grace) is.
+    pub fn push_refused(&mut self, address: SocketAddr, identity: Identity, status: u16) {
+        if matches!(status, 408 | 409 | 503) {
+            return;
+        }
         if let Some(r) = self.routers.as_mut_slice().iter_mut().find(|r| r.address == address) {
             r.refused = Some(identity);
         }
@@ -463,5 +472,52 @@ impl Routers<'_> {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shell::place::boxed_zeroed;
+
+    /// A controller that has published generation 1 of epoch 1 from empty stores.
+    fn published() -> (std::boxed::Box<Controller>, SocketAddr) {
+        let mut controller = boxed_zeroed::<Controller>();
+        controller.init(Settings::default(), &Capacities::DEFAULT);
+        let router = SocketAddr::from(([127, 0, 0, 1], 9901));
+        assert!(controller.add_router(router, Now::default()));
+        Kind::ALL.into_iter().for_each(|kind| controller.synced(kind));
+        controller.set_epoch(1);
+        assert!(controller.tick(Now::default()));
+        (controller, router)
+    }
+
+    fn needs_push(controller: &Controller) -> bool {
+        controller.needs_push(&controller.routers()[0])
+    }
+
+    #[test]
+    fn a_push_refused_for_a_time_is_repeated() {
+        let (mut controller, router) = published();
+        let identity = controller.published().unwrap().identity;
+        controller.report(router, &Report { boot_id: 1, ..Report::default() }, Now::default());
+        for status in [408, 409, 503] {
+            controller.push_refused(router, identity, status);
+            assert!(needs_push(&controller), "{status}");
+        }
+        controller.push_refused(router, identity, 507);
+        assert!(!needs_push(&controller));
+    }
+
+    #[test]
+    fn a_restarted_router_is_pushed_to_again() {
+        let (mut controller, router) = published();
+        let identity = controller.published().unwrap().identity;
+        controller.report(router, &Report { boot_id: 1, ..Report::default() }, Now::default());
+        controller.push_refused(router, identity, 507);
+        controller.report(router, &Report { boot_id: 1, ..Report::default() }, Now::default());
+        assert!(!needs_push(&controller));
+        controller.report(router, &Report { boot_id: 2, ..Report::default() }, Now::default());
+        assert!(needs_push(&controller));
     }
 }

@@ -274,6 +274,8 @@ pub struct Watch {
     synced: bool,
     /// `Served` was given and neither `Absent` nor `Vanished` since.
     served: bool,
+    /// A resync began and its state is not whole yet, perhaps over several attempts.
+    resyncing: bool,
     /// Every skipped object of this resync could be named.
     complete: bool,
     /// Size and reason of the skipped line.
@@ -321,6 +323,7 @@ crate::zeroed_struct!(Watch {
     token_wanted: bool,
     synced: bool,
     served: bool,
+    resyncing: bool,
     complete: bool,
     skip: Skip,
     epoch: u64,

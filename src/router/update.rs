@@ -61,7 +61,8 @@ impl UpdateError {
             UpdateError::Busy | UpdateError::Older { .. } | UpdateError::Fork => 409,
             UpdateError::Grace => 503,
             UpdateError::Codec(CodecError::Full { .. }) | UpdateError::IndexFull => 507,
-            UpdateError::Syntax { .. } | UpdateError::Codec(_) | UpdateError::Timeout => 400,
+            UpdateError::Timeout => 408,
+            UpdateError::Syntax { .. } | UpdateError::Codec(_) => 400,
         }
     }
 }

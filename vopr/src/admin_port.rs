@@ -78,6 +78,11 @@ impl AdminPort {
         self.waiting.contains(&end) || self.places.iter().any(|p| p.end == end)
     }
 
+    /// Whether nobody is connected.
+    pub fn is_idle(&self) -> bool {
+        self.places.is_empty() && self.waiting.is_empty()
+    }
+
     /// Something happened at it: served at the end of the router's run.
     pub fn touched(&mut self, _end: EndId) {}
 

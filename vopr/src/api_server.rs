@@ -261,7 +261,7 @@ impl Api {
         let ends: Vec<EndId> = self.conns.keys().copied().collect();
         for end in ends {
             let Some(mut conn) = self.conns.remove(&end) else { continue };
-            if conn.watching.is_some() && self.prng.chance(2, 3) {
+            if conn.watching.is_some() && !conn.close && self.prng.chance(2, 3) {
                 self.go_on(&mut conn);
             }
             if flush(&mut conn, end, net) {

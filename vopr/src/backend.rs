@@ -90,7 +90,10 @@ impl Backends {
                     if early && conn.reader.is_inside() {
                         self.injected += 1;
                         self.answer(&mut conn, &head, ledger, net);
-                        conn.then = Then::Close;
+                        // A cut without a length must stay a reset.
+                        if conn.then == Then::GoOn {
+                            conn.then = Then::Close;
+                        }
                     }
                 }
                 Next::Done(message) => self.request(&mut conn, &message, ledger, net),

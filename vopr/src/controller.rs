@@ -433,9 +433,8 @@ impl Process {
         }
         let text = format!("router {} answered {} to a push", socket.router, answer.status);
         around.net.trace.say(around.net.now, &text);
-        if answer.status != 503 {
-            self.controller.push_refused(address, answer.identity);
-        }
+        self.controller.push_refused(address, answer.identity, answer.status);
+        self.pushes[index].client.rest(now.mono + Duration::from_secs(1));
     }
 }
 

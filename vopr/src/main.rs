@@ -1,5 +1,6 @@
 //! The command line of vopr: which seeds, what to print, which exit code.
 
+use std::io::Write as _;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -73,7 +74,9 @@ fn main() -> ExitCode {
     CANARY.store(arguments.canary, Ordering::Relaxed);
     std::panic::set_hook(Box::new(|info| {
         let seed = SEED.load(Ordering::Relaxed);
-        println!("seed {seed}: CRASH {info}\n{}", reproduce(seed));
+        // Not println: a pipe that is closed must not panic again.
+        let text = format!("seed {seed}: CRASH {info}\n{}\n", reproduce(seed));
+        let _ = std::io::stdout().write_all(text.as_bytes());
         std::process::exit(3);
     }));
     run(&arguments)

@@ -51,6 +51,10 @@ pub struct Process {
     /// Of the worker's last turn.
     generation: u64,
     save_at: Option<Time>,
+    /// When the worker is woken after a push.
+    wake_at: Option<Time>,
+    /// The earliest timer on its way.
+    due: Time,
 }
 
 /// One router, running or not.
@@ -127,6 +131,8 @@ impl Router {
             admin: AdminPort::new(self.node()),
             generation: u64::MAX,
             save_at: None,
+            wake_at: None,
+            due: Time::MAX,
         };
         process.admin.listen(admin_address(self.index), net);
         let text = format!("router {} starts, boot {:x}", self.index, process.boot_id);
@@ -184,7 +190,9 @@ impl Router {
 
     /// A timer came up.
     pub fn on_timer(&mut self, number: u64, net: &mut Network) {
-        if self.process.as_ref().is_some_and(|p| p.number == number) {
+        let Some(process) = self.process.as_mut().filter(|p| p.number == number) else { return };
+        if process.due <= net.now {
+            process.due = Time::MAX;
             self.run(net);
         }
     }
@@ -230,12 +238,21 @@ impl Router {
         }
         self.check_buffers();
         self.admin(net);
-        let process = self.process.as_mut().expect("it runs");
-        let at = process.worker.timeout(Instant(net.now)).0;
-        let at = at.max(net.now + MS).min(process.save_at.unwrap_or(at));
-        let at = at.min(process.admin.timeout());
-        net.schedule(at, Event::Timer(Node::Router(self.index), process.number));
         self.save(net.now);
+        self.rearm(net);
+    }
+
+    /// One timer for all that has its time.
+    fn rearm(&mut self, net: &mut Network) {
+        let process = self.process.as_mut().expect("it runs");
+        process.wake_at = process.wake_at.filter(|&at| at > net.now);
+        let at = process.worker.timeout(Instant(net.now)).0.min(process.admin.timeout());
+        let more = process.save_at.into_iter().chain(process.wake_at).min();
+        let at = at.min(more.unwrap_or(at)).max(net.now + MS);
+        if at < process.due {
+            process.due = at;
+            net.schedule(at, Event::Timer(Node::Router(self.index), process.number));
+        }
     }
 
     /// One event of the driver; whether there was one.
@@ -293,6 +310,9 @@ impl Router {
     /// Serves the admin port.
     fn admin(&mut self, net: &mut Network) {
         let process = self.process.as_mut().expect("it runs");
+        if process.admin.is_idle() {
+            return;
+        }
         let report = process.report();
         let (updater, writer) = (&mut process.updater, &mut process.writer);
         let done = process.admin.serve(report, updater, writer, net);
@@ -303,9 +323,7 @@ impl Router {
             let now = net.now;
             process.save_at = Some(now + self.prng.below(SECOND));
             // The worker is woken, and comes when it comes.
-            let at = now + self.prng.below(20 * MS);
-            let number = process.number;
-            net.schedule(at, Event::Timer(Node::Router(self.index), number));
+            process.wake_at = Some(now + self.prng.below(20 * MS));
         }
     }
 

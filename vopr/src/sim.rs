@@ -29,6 +29,8 @@ const HEAL_AT: Time = 42 * SECOND;
 const CONVERGE_WITHIN: Time = 50 * SECOND;
 /// They must stay so for so long, with clients gone for the second half.
 const STAY: Time = 18 * SECOND;
+/// A watch that the server answered with errors may come back so late (BACKOFF_ERROR_MAX_MS).
+const LATE: Time = 42 * SECOND;
 
 /// What a run was.
 #[derive(Clone, Debug, Default)]
@@ -360,8 +362,8 @@ impl Sim {
                 (self.converged, self.settled) = (Some(now), counted);
             }
             // Statuses follow what the routers report, and addresses what statuses say.
-            (None, Some(since)) if counted != self.settled && now < since + 12 * SECOND => {
-                self.settled = counted;
+            (None, Some(_)) if counted != self.settled && now < HEAL_AT + LATE => {
+                (self.converged, self.settled) = (Some(now), counted);
             }
             (None, Some(_)) if counted != self.settled => {
                 let text = format!("(pushes, writes, swaps) go on: {counted:?}");
@@ -376,7 +378,7 @@ impl Sim {
                     self.is_over = true;
                 }
             }
-            (Some(_), Some(since)) if now < since + 12 * SECOND => self.converged = None,
+            (Some(_), Some(_)) if now < HEAL_AT + LATE => self.converged = None,
             (Some(lacks), _) if now >= HEAL_AT + CONVERGE_WITHIN || self.converged.is_some() => {
                 self.net.trace.violated(now, "L1", lacks);
             }

@@ -74,7 +74,7 @@ impl Watch {
         let resyncs = self.ask == Ask::Stream || (self.ask == Ask::List && !self.continuing);
         if resyncs {
             self.epoch += 1;
-            self.complete = true;
+            (self.complete, self.resyncing) = (true, true);
             self.push(Pending::ResyncBegin);
         }
         self.body = match self.ask {
@@ -170,6 +170,7 @@ impl Watch {
     }
 
     fn state_is_whole(&mut self) {
+        self.resyncing = false;
         self.push(Pending::ResyncEnd);
         if !self.synced {
             self.synced = true;
@@ -246,6 +247,11 @@ impl Watch {
     /// An attempt failed: the connection is given up, the next attempt waits.
     pub(super) fn failed(&mut self, trouble: Trouble, retry_after_ms: u64, now: Now) {
         self.hang_up();
+        if self.resyncing {
+            // Objects of a newer state were given already: "not older than" our version could go
+            // back behind them. The newest state cannot.
+            self.resource_version.clear();
+        }
         if self.ask == Ask::List {
             self.continuing = false;
             self.ask = Ask::Stream;

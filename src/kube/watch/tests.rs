@@ -670,3 +670,31 @@ fn heal(client: &mut Client, seed: u64) {
     }
     panic!("seed {seed}: not synced");
 }
+
+#[test]
+fn after_a_resync_that_broke_only_the_newest_state_will_do() {
+    let mut client = synced(Watched::HttpRoute);
+    client.input(Input::Relist);
+    let line = client.next_request(1000);
+    assert_eq!(without_timeout(&line), format!("{PATH}{STREAM}&resourceVersion=10"));
+    client.receive_all(CHUNKED);
+    client.receive_all(&chunk(&event("ADDED", "a", "20")));
+    client.close();
+    // A server that lags might have a state of version 12 for "not older than 10".
+    let line = client.next_request(5000);
+    assert_eq!(without_timeout(&line), format!("{PATH}{STREAM}"));
+}
+
+#[test]
+fn a_watch_that_cannot_begin_keeps_its_version() {
+    let mut client = Client::new(Watched::HttpRoute);
+    client.receive_all(&status(422, "Invalid"));
+    client.next_request(1000);
+    let items = r#"{"metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"a"}}]}"#;
+    client.receive_all(&answer(200, "", items));
+    let line = client.next_request(1000);
+    assert_eq!(without_timeout(&line), format!("{PATH}{WATCH}resourceVersion=7"));
+    client.receive_all(&status(500, "InternalError"));
+    let line = client.next_request(5000);
+    assert_eq!(without_timeout(&line), format!("{PATH}{WATCH}resourceVersion=7"));
+}

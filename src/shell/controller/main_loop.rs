@@ -228,10 +228,9 @@ impl MainLoop {
         }
         let text = core::str::from_utf8(body).unwrap_or("").trim();
         log!(Warn, "push", "router {address} answered {status}: {text}");
-        if status != 503 {
-            // Not again unchanged, until it reports something else.
-            self.controller.push_refused(address, identity);
-        }
+        self.controller.push_refused(address, identity, status);
+        // Whatever it waits for takes longer than a retry of a broken connection.
+        self.sockets[index].client.rest(now.mono + Duration::from_secs(1));
     }
 
     fn write_statuses(&mut self, now: Now) {
