@@ -688,6 +688,7 @@ fn after_a_resync_that_broke_only_the_newest_state_will_do() {
 #[test]
 fn a_watch_that_cannot_begin_keeps_its_version() {
     let mut client = Client::new(Watched::HttpRoute);
+    client.take();
     client.receive_all(&status(422, "Invalid"));
     client.next_request(1000);
     let items = r#"{"metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"a"}}]}"#;

@@ -33,7 +33,8 @@ pub fn look(router: usize, process: &Process, seen: &mut Seen, net: &mut Network
         net.trace.violated(net.now, "S1", text);
     }
     let generation = process.writer.generation();
-    if (fresh || generation != seen.generation) && identity.epoch > 0 {
+    let same = same && generation == seen.generation;
+    if (fresh || !same) && identity.epoch > 0 {
         let mut buffer = vec![0; MAX_RECORD_SIZE_BYTES as usize];
         let sum = codec::checksum(&process.writer.active().snapshot, &mut buffer);
         if sum != Ok(identity.checksum) {
