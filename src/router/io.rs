@@ -7,11 +7,11 @@
 //! # Calls in both directions
 //!
 //! Driver to core, each with a [`super::Turn`]: `begin` once a turn, then events, then `tick`. The
-//! events: `on_accept`, `on_connected`, `on_connect_failed`, `on_data`, `on_end`, `on_write_failed`,
-//! `on_drained`, `on_closed`, `on_starved`. Core to driver: the methods of [`Io`]. The driver must
-//! not call the core from inside a method of `Io`; what follows from one (drained, closed, data
-//! that waits) it notes and delivers as an event, in the same turn or the next.
-//!
+//! events: `on_accept`, `on_connected`, `on_connect_failed`, `on_data`, `on_end`,
+//! `on_write_failed`, `on_drained`, `on_closed`, `on_starved`. Core to driver: the methods of
+//! [`Io`]. The driver must not call the core from inside a method of `Io`; what follows from one
+//! (drained, closed, data that waits) it notes and delivers as an event, in the same turn or the
+//! next.
 //! # Connections
 //!
 //! A [`ConnId`] is made by the core, which hands it out in `on_accept` or gives it to

@@ -186,7 +186,7 @@ fn a_swap_breaks_no_exchange() {
     rig.assert_at_rest();
 }
 
-/// No new connection to an endpoint that was removed since the decision; the request is routed again
+/// No new connection to an endpoint that was removed since; the request is routed again
 /// and fails for no change of endpoints.
 #[test]
 fn a_retry_goes_by_the_new_configuration() {

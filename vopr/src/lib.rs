@@ -5,7 +5,8 @@
 //! clients  =http=> router (worker, io) =http=> backends
 //! ```
 //!
-//! `=http=>` are streams of `network`, whose faults a seed chooses (`seed`). `checkers` compare what
+//! `=http=>` are streams of `network`, whose faults a seed chooses (`seed`). `checkers`
+//! compare what
 //! happens with `model`, which is written from the Gateway API's text alone.
 
 pub mod admin_port;

@@ -1,9 +1,9 @@
 //! The command line of vopr: which seeds, what to print, which exit code.
 
+use serval::shell::clock;
 use std::io::Write as _;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
 use vopr::seed::Options;
 use vopr::sim::{self, Summary};
 
@@ -83,7 +83,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> ExitCode {
-    let began = Instant::now();
+    let began = clock::now().mono;
     let mut totals = Totals::default();
     let mut code = 0;
     for seed in arguments.start..arguments.start + arguments.count {
@@ -110,7 +110,8 @@ fn run(arguments: &Arguments) -> ExitCode {
             }
         }
     }
-    totals.print(began.elapsed().as_secs_f64(), if arguments.once { 1.0 } else { 2.0 });
+    let seconds = clock::now().mono.since(began).0 as f64 / 1e9;
+    totals.print(seconds, if arguments.once { 1.0 } else { 2.0 });
     ExitCode::from(code)
 }
 

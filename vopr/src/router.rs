@@ -23,7 +23,8 @@ use std::net::SocketAddr;
 thread_local! {
     /// Storages of dead processes with seats left. Their handles borrow for ever, so they are
     /// leaked, and used again until their seats are taken.
-    static STORAGES: RefCell<Vec<(&'static ConfigStorage, u32)>> = const { RefCell::new(Vec::new()) };
+    static STORAGES: RefCell<Vec<(&'static ConfigStorage, u32)>> =
+        const { RefCell::new(Vec::new()) };
 }
 
 /// Both clocks at a time of the simulator.

@@ -11,7 +11,7 @@ use crate::checkers::{d1, d3, d4, d11, l1, s1};
 use crate::client::{Clients, Outcome};
 use crate::controller::{Around, Counts, Process};
 use crate::ledger::Ledger;
-use crate::network::{Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
+use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::replay::Replays;
 use crate::router::Router;
 use crate::seed::{Options, Rate};
@@ -138,15 +138,18 @@ impl Sim {
         self.controller = Some(Process::start(&mut prng, ROUTERS, &small(), &mut self.net));
     }
 
+    /// A push that is replayed on purpose, else the controller's own connection.
+    fn controller_socket(&mut self, end: EndId, what: SocketEvent) {
+        if !self.replays.on_socket(end, what, &mut self.net) {
+            self.with_controller(|c, api, around| c.on_socket(end, what, api, around));
+        }
+    }
+
     fn dispatch(&mut self, event: Event) {
         match event {
             Event::Socket(end, what) => match self.net.owner(end) {
                 Some(Node::Router(i)) => self.router_socket(i, end, what),
-                Some(Node::Controller) => {
-                    if !self.replays.on_socket(end, what, &mut self.net) {
-                        self.with_controller(|c, api, around| c.on_socket(end, what, api, around));
-                    }
-                }
+                Some(Node::Controller) => self.controller_socket(end, what),
                 Some(Node::Api) => self.api.on_socket(end, what, &mut self.net),
                 Some(Node::Clients) => {
                     let outcomes =

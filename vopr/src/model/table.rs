@@ -158,9 +158,10 @@ impl World<'_> {
         match &listener.allowed {
             Allowed::Same => *namespace == route.key.1,
             Allowed::All => true,
-            Allowed::Label(k, v) => self.get(Kind::Namespace, "", &route.key.1).is_some_and(
-                |n| matches!(&n.spec, Spec::Namespace { labels } if labels.contains(&(k.clone(), v.clone()))),
-            ),
+            Allowed::Label(k, v) => self.get(Kind::Namespace, "", &route.key.1).is_some_and(|n| {
+                let wanted = (k.clone(), v.clone());
+                matches!(&n.spec, Spec::Namespace { labels } if labels.contains(&wanted))
+            }),
         }
     }
 
