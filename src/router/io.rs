@@ -12,6 +12,7 @@
 //! [`Io`]. The driver must not call the core from inside a method of `Io`; what follows from one
 //! (drained, closed, data that waits) it notes and delivers as an event, in the same turn or the
 //! next.
+//!
 //! # Connections
 //!
 //! A [`ConnId`] is made by the core, which hands it out in `on_accept` or gives it to
