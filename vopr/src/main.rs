@@ -117,10 +117,11 @@ fn run(arguments: &Arguments) -> ExitCode {
 
 fn line(seed: u64, s: &Summary) {
     println!(
-        "seed {seed}: {} s, requests {}, swaps {}, crashes {}, relists {}, refusals {}, pushes {}, \
+        "seed {seed}: {} s, requests {}, proxied {}, swaps {}, crashes {}, relists {}, refusals {}, pushes {}, \
          faults {}, compared {}, events {}, hash {:016x}",
         s.seconds,
         s.requests,
+        s.proxied,
         s.swaps,
         s.crashes,
         s.relists,
@@ -137,14 +138,15 @@ fn line(seed: u64, s: &Summary) {
 #[derive(Default)]
 struct Totals {
     seeds: u64,
-    sums: [u64; 9],
-    above: [u64; 9],
+    sums: [u64; 10],
+    above: [u64; 10],
 }
 
 impl Totals {
-    const NAMES: [&str; 9] = [
+    const NAMES: [&str; 10] = [
         "simulated seconds",
         "requests",
+        "proxied",
         "swaps",
         "crashes",
         "relists",
@@ -157,8 +159,8 @@ impl Totals {
     fn add(&mut self, s: &Summary) {
         self.seeds += 1;
         let values = [
-            s.seconds, s.requests, s.swaps, s.crashes, s.relists, s.refusals, s.pushes, s.faults,
-            s.compared,
+            s.seconds, s.requests, s.proxied, s.swaps, s.crashes, s.relists, s.refusals, s.pushes,
+            s.faults, s.compared,
         ];
         for (at, value) in values.into_iter().enumerate() {
             self.sums[at] += value;

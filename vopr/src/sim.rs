@@ -37,6 +37,8 @@ const LATE: Time = 42 * SECOND;
 pub struct Summary {
     pub seconds: u64,
     pub requests: u64,
+    /// Of them answered by backends.
+    pub proxied: u64,
     pub swaps: u64,
     pub crashes: u64,
     pub relists: u64,
@@ -67,6 +69,8 @@ pub struct Sim {
     seen: Vec<s1::Seen>,
     prng: Prng,
     crashes: u64,
+    /// Answers that came from backends.
+    proxied: u64,
     is_healed: bool,
     /// Since when all routers serve the final state.
     converged: Option<Time>,
@@ -107,6 +111,7 @@ impl Sim {
             seen: vec![s1::Seen::default(); ROUTERS],
             prng: options.child("faults"),
             crashes: 0,
+            proxied: 0,
             is_healed: false,
             converged: None,
             settled: (0, 0, 0),
@@ -210,10 +215,12 @@ impl Sim {
 
     fn check(&mut self, outcomes: Vec<Outcome>) {
         for mut outcome in outcomes {
+            if let Some(response) = &outcome.response {
+                self.proxied += u64::from(response.backend.is_some());
+            }
             if self.options.canary
-                && self.net.now > 20 * SECOND
+                && self.net.now > 10 * SECOND
                 && let Some(response) = &mut outcome.response
-                && response.stamp.is_some()
             {
                 // The canary: an answer is given to somebody else.
                 response.stamp = Some("canary".into());
@@ -400,6 +407,7 @@ impl Sim {
         Summary {
             seconds: self.net.now / SECOND,
             requests: self.routers.iter().map(|r| r.requests + running(r)).sum(),
+            proxied: self.proxied,
             swaps: self.routers.iter().map(|r| r.swaps).sum(),
             crashes: self.crashes,
             relists: self.counts.relists + self.api.lists,
