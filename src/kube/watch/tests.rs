@@ -694,8 +694,8 @@ fn a_watch_that_cannot_begin_keeps_its_version() {
     let items = r#"{"metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"a"}}]}"#;
     client.receive_all(&answer(200, "", items));
     let line = client.next_request(1000);
-    assert_eq!(without_timeout(&line), format!("{PATH}{WATCH}resourceVersion=7"));
+    assert_eq!(without_timeout(&line), format!("{PATH}{WATCH}&resourceVersion=7"));
     client.receive_all(&status(500, "InternalError"));
     let line = client.next_request(5000);
-    assert_eq!(without_timeout(&line), format!("{PATH}{WATCH}resourceVersion=7"));
+    assert_eq!(without_timeout(&line), format!("{PATH}{WATCH}&resourceVersion=7"));
 }
