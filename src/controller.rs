@@ -14,7 +14,7 @@ use crate::limits::*;
 use crate::reconcile::status::{Rollout, Served, Sink, statuses};
 use crate::reconcile::{self, Settings, Work};
 use crate::resource::document::Value;
-use crate::resource::store::{Refusal, Upserted};
+use crate::resource::store::Upserted;
 use crate::resource::{Decoder, Key, Kind, Meta, Problem, Stores};
 use crate::stdx::{Duration, Instant, Now, Short, Table};
 use core::net::SocketAddr;
@@ -210,16 +210,7 @@ impl Controller {
         let Controller { stores, decoder, settings, .. } = self;
         let controller = settings.controller;
         let result = stores.upsert_aged(kind, value, controller.as_str(), age, decoder);
-        if let Err(problem) = result {
-            self.counters.invalid_objects += 1;
-            if let Ok(meta) = crate::resource::decode::meta(value, kind.is_cluster_scoped()) {
-                let refusal = match problem {
-                    Problem::TooLarge { .. } => Refusal::TooLarge,
-                    Problem::Invalid { .. } => Refusal::Invalid,
-                };
-                self.stores.refuse(kind, &meta, refusal);
-            }
-        }
+        self.counters.invalid_objects += u64::from(result.is_err());
         self.statuses_due = true;
         result
     }

@@ -16,12 +16,6 @@ pub enum Attachment {
     CapacityExceeded,
 }
 
-/// Whether the parentRef refers to a Gateway at all.
-pub fn is_gateway_ref(route: &HttpRoute, parent: &ParentRef) -> bool {
-    route.text.get(parent.group) == Kind::Gateway.group()
-        && route.text.get(parent.kind) == Kind::Gateway.name()
-}
-
 /// The namespace and name a parentRef means.
 pub fn parent_key<'r>(route: &'r HttpRoute, parent: &ParentRef) -> (&'r str, &'r str) {
     let namespace = match route.text.get(parent.namespace) {

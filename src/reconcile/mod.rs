@@ -12,6 +12,7 @@ pub mod addresses;
 pub mod attach;
 pub mod gateways;
 pub mod merge;
+pub mod refused;
 pub mod resolve;
 pub mod status;
 pub mod translate;

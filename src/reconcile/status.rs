@@ -5,11 +5,11 @@
 //! the object or stamps) with their digest; equal to the observed one when nothing is to be
 //! written.
 
-use super::attach::{Attachment, is_gateway_ref};
+use super::attach::Attachment;
 use super::gateways::{GatewayProblem, GatewayState, ListenerProblem, ListenerState, is_ours};
 use super::resolve::{RefProblem, Resolver};
 use super::translate::attached_listeners;
-use super::{Settings, Work};
+use super::{Settings, Work, refused};
 use crate::limits::MAX_MESSAGE_BYTES;
 use crate::resource::digest::Digest;
 use crate::resource::http_route::ParentRef;
@@ -59,10 +59,10 @@ pub trait Sink {
 }
 
 /// A status condition in the making: to the JSON and the digest at once.
-struct Writer<'j, 'b> {
-    json: &'j mut JsonWriter<'b>,
-    digest: Digest,
-    generation: i64,
+pub(super) struct Writer<'j, 'b> {
+    pub(super) json: &'j mut JsonWriter<'b>,
+    pub(super) digest: Digest,
+    pub(super) generation: i64,
 }
 
 impl Writer<'_, '_> {
@@ -75,7 +75,7 @@ impl Writer<'_, '_> {
         self.json.key("observedGeneration").number(self.generation).end_object();
     }
 
-    fn is(&mut self, kind: &str, holds: bool, reason: &str, message: &str) {
+    pub(super) fn is(&mut self, kind: &str, holds: bool, reason: &str, message: &str) {
         let status = if holds { "True" } else { "False" };
         self.condition(kind, status, reason, format_args!("{message}"));
     }
@@ -99,6 +99,7 @@ pub fn statuses(
         stores.routes.load(handle, &mut work.decoder.route, &mut work.decoder.scratch);
         route(stores, settings, work, work.overflowed[place], buffer, sink);
     }
+    refused::statuses(stores, settings, work, buffer, sink);
 }
 
 fn classes(
@@ -370,10 +371,10 @@ fn resolve_all(
     None
 }
 
-fn parent_ref(writer: &mut Writer<'_, '_>, work: &Work, parent: &ParentRef) {
+pub(super) fn parent_ref(writer: &mut Writer<'_, '_>, work: &Work, parent: &ParentRef) {
     let route = &work.decoder.route;
     let text = |t| route.text.get(t);
-    debug_assert!(is_gateway_ref(route, parent));
+    debug_assert!(route.refers_to_gateway(parent));
     for field in [parent.group, parent.kind, parent.namespace, parent.name, parent.section] {
         writer.digest.field(text(field));
     }

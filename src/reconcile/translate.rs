@@ -1,8 +1,7 @@
 //! HTTPRoutes into routes of the Snapshot: one per rule, oldest first.
 
 use super::attach::{
-    Attachment, hostnames_intersect, is_gateway_ref, namespace_allowed, parent_key,
-    route_intersects, selects,
+    Attachment, hostnames_intersect, namespace_allowed, parent_key, route_intersects, selects,
 };
 use super::gateways::GatewayState;
 use super::resolve::{RefProblem, Resolver};
@@ -196,7 +195,7 @@ fn add_backends(
 /// The state of the Gateway a parentRef means, when it is ours; it is loaded then.
 pub fn our_gateway(stores: &Stores, work: &mut Work, parent: &ParentRef) -> Option<GatewayState> {
     let route = &work.decoder.route;
-    if !is_gateway_ref(route, parent) {
+    if !route.refers_to_gateway(parent) {
         return None;
     }
     let (namespace, name) = parent_key(route, parent);

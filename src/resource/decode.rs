@@ -3,6 +3,7 @@
 
 use super::document::{Kind as ValueKind, Value};
 use super::key::{Key, Meta};
+use super::store::Refusal;
 use crate::limits::{MAX_LABEL_BYTES, MAX_NAME_BYTES};
 use crate::stdx::{Arena, Full, Short, Text, Wall};
 use core::fmt;
@@ -37,6 +38,14 @@ impl fmt::Display for Problem {
 }
 
 impl Problem {
+    /// Why an object with this problem is refused.
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Problem::TooLarge { .. } => Refusal::TooLarge,
+            Problem::Invalid { .. } => Refusal::Invalid,
+        }
+    }
+
     /// The line, where there is one.
     pub fn line(&self) -> u32 {
         match self {

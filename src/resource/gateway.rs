@@ -8,6 +8,7 @@ use super::document::Value;
 use super::{Kind, Meta, Object};
 use crate::config::snapshot::hostname_valid;
 use crate::limits::*;
+use crate::stdx::pack::{Packer, Unpacker};
 use crate::stdx::{Arena, Span, Table, Text};
 
 /// allowedRoutes.namespaces.from.
@@ -301,6 +302,7 @@ impl Object for Gateway {
     fn decode(&mut self, value: Value<'_>, _controller: &str) -> Result<(), Problem> {
         self.clear();
         self.meta = decode::meta(value, false)?;
+        self.observe(value.get("status").unwrap_or(value.nothing()))?;
         let spec = value.get("spec").ok_or_else(|| invalid_member(value, "spec", "is required"))?;
         self.class = keep(&mut self.text, required(spec, "gatewayClassName")?)?;
         self.has_parameters = spec.at(&["infrastructure", "parametersRef"]).is_some();
@@ -316,7 +318,7 @@ impl Object for Gateway {
             let pushed = self.addresses.push(Address { kind, value });
             pushed.map_err(too_large("MAX_ADDRESSES_PER_GATEWAY"))?;
         }
-        self.observe(value.get("status").unwrap_or(value.nothing()))
+        Ok(())
     }
 
     fn meta(&self) -> &Meta {
@@ -329,5 +331,17 @@ impl Object for Gateway {
 
     fn observed(&self) -> u64 {
         self.observed
+    }
+
+    fn pack_outline(&self, out: &mut Packer<'_>) {
+        // Names of classes are shorter than an outline.
+        let _ = out.put_str(self.text.get(self.class));
+    }
+
+    fn unpack_outline(&mut self, from: &mut Unpacker<'_>) {
+        self.clear();
+        if from.rest() > 0 {
+            self.class = self.text.push(from.take_str()).expect("packed from one");
+        }
     }
 }

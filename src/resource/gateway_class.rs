@@ -4,6 +4,7 @@ use super::decode::{self, Problem, invalid_member, keep};
 use super::digest;
 use super::document::Value;
 use super::{Kind, Meta, Object};
+use crate::stdx::pack::{Packer, Unpacker};
 use crate::stdx::{Arena, Text};
 
 /// What serval reads of a GatewayClass.
@@ -36,6 +37,8 @@ impl Object for GatewayClass {
     fn decode(&mut self, value: Value<'_>, _controller: &str) -> Result<(), Problem> {
         *self = Self::default();
         self.meta = decode::meta(value, true)?;
+        let status = value.get("status").unwrap_or(value.nothing());
+        self.observed = digest::of_status(Self::KIND, status, "");
         let spec = value.get("spec").ok_or_else(|| invalid_member(value, "spec", "is required"))?;
         let controller = decode::required(spec, "controllerName")?;
         if controller.len() > 253 || !controller.contains('/') {
@@ -43,8 +46,6 @@ impl Object for GatewayClass {
         }
         self.controller = keep(&mut self.text, controller)?;
         self.has_parameters = spec.get("parametersRef").is_some();
-        let status = value.get("status").unwrap_or(value.nothing());
-        self.observed = digest::of_status(Self::KIND, status, "");
         Ok(())
     }
 
@@ -58,5 +59,17 @@ impl Object for GatewayClass {
 
     fn observed(&self) -> u64 {
         self.observed
+    }
+
+    fn pack_outline(&self, out: &mut Packer<'_>) {
+        // Longer than an outline: then it is not ours, and gets no status.
+        let _ = out.put_str(self.text.get(self.controller));
+    }
+
+    fn unpack_outline(&mut self, from: &mut Unpacker<'_>) {
+        *self = Self::default();
+        if from.rest() > 0 {
+            self.controller = self.text.push(from.take_str()).expect("packed from one");
+        }
     }
 }

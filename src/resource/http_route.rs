@@ -9,7 +9,8 @@ use super::document::Value;
 use super::{Kind, Meta, Object};
 use crate::config::snapshot::{Method, PathKind, hostname_valid};
 use crate::limits::*;
-use crate::stdx::{Arena, Short, Span, Table, Text};
+use crate::stdx::pack::{Pack, Packer, Unpacker};
+use crate::stdx::{Arena, Full, Short, Span, Table, Text};
 
 /// spec.parentRefs[].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -156,6 +157,19 @@ impl HttpRoute {
         self.backends.set_cap_cleared(MAX_BACKENDS_PER_ROUTE);
         (self.unsupported, self.observed) = (Short::EMPTY, 0);
         self.text.set_cap_cleared(MAX_OBJECT_TEXT_BYTES);
+    }
+
+    /// Whether the parentRef refers to a Gateway at all.
+    pub fn refers_to_gateway(&self, parent: &ParentRef) -> bool {
+        self.text.get(parent.group) == Kind::Gateway.group()
+            && self.text.get(parent.kind) == Kind::Gateway.name()
+    }
+
+    fn pack_parent(&self, parent: &ParentRef, out: &mut Packer<'_>) -> Result<(), Full> {
+        for text in [parent.namespace, parent.name, parent.section] {
+            out.put_str(self.text.get(text))?;
+        }
+        parent.port.pack(out)
     }
 
     fn unsupported(&mut self, value: Value<'_>) {
@@ -361,6 +375,8 @@ impl Object for HttpRoute {
     fn decode(&mut self, value: Value<'_>, controller: &str) -> Result<(), Problem> {
         self.clear();
         self.meta = decode::meta(value, false)?;
+        let status = value.get("status").unwrap_or(value.nothing());
+        self.observed = digest::of_status(Self::KIND, status, controller);
         let spec = value.get("spec").ok_or_else(|| invalid_member(value, "spec", "is required"))?;
         for item in array(spec, "parentRefs", MAX_PARENTS_PER_ROUTE)? {
             self.parent(item)?;
@@ -379,8 +395,6 @@ impl Object for HttpRoute {
         if spec.get("rules").is_none() {
             self.rule(spec.nothing())?;
         }
-        let status = value.get("status").unwrap_or(value.nothing());
-        self.observed = digest::of_status(Self::KIND, status, controller);
         Ok(())
     }
 
@@ -394,6 +408,34 @@ impl Object for HttpRoute {
 
     fn observed(&self) -> u64 {
         self.observed
+    }
+
+    fn pack_outline(&self, out: &mut Packer<'_>) {
+        for parent in self.parents.as_slice() {
+            // Others get no status from us.
+            if self.refers_to_gateway(parent) {
+                let start = out.len();
+                if self.pack_parent(parent, out).is_err() {
+                    return out.truncate(start);
+                }
+            }
+        }
+    }
+
+    fn unpack_outline(&mut self, from: &mut Unpacker<'_>) {
+        self.clear();
+        for _ in 0..MAX_PARENTS_PER_ROUTE {
+            if from.rest() == 0 {
+                break;
+            }
+            let mut keep = |text| self.text.push(text).expect("packed from one");
+            let (group, kind) = (keep(Kind::Gateway.group()), keep(Kind::Gateway.name()));
+            let (namespace, name) = (keep(from.take_str()), keep(from.take_str()));
+            let (section, mut port) = (keep(from.take_str()), 0);
+            port.unpack(from);
+            let parent = ParentRef { group, kind, namespace, name, section, port };
+            self.parents.push(parent).expect("packed from one");
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub mod gateway_class;
 pub mod http_route;
 pub mod key;
 pub mod namespace;
+pub mod outline;
 pub mod reference_grant;
 pub mod secret;
 pub mod service;
@@ -34,7 +35,7 @@ pub use service::Service;
 pub use stores::{Decoder, Stores};
 
 use crate::stdx::Zeroed;
-use crate::stdx::pack::Pack;
+use crate::stdx::pack::{Pack, Packer, Unpacker};
 
 /// What all kinds have in common.
 pub trait Object: Pack + Zeroed {
@@ -42,7 +43,8 @@ pub trait Object: Pack + Zeroed {
     const KIND: Kind;
 
     /// Fills `self`, cleared before, from a document. `controller` is the controllerName whose
-    /// status entries count as own.
+    /// status entries count as own. With a problem, metadata and own status are filled if they
+    /// could be read.
     fn decode(&mut self, value: document::Value<'_>, controller: &str) -> Result<(), Problem>;
 
     /// Who it is.
@@ -61,4 +63,11 @@ pub trait Object: Pack + Zeroed {
     fn observed(&self) -> u64 {
         0
     }
+
+    /// Packs what the status of this object needs when it is refused, as much as there is room
+    /// for; nothing for kinds without status.
+    fn pack_outline(&self, _out: &mut Packer<'_>) {}
+
+    /// Reads what [`Self::pack_outline`] wrote into a cleared object.
+    fn unpack_outline(&mut self, _from: &mut Unpacker<'_>) {}
 }

@@ -8,12 +8,16 @@
 //! order in which they came: oldest first by (creationTimestamp, namespace/name), each one that
 //! fits beside the older ones. (While a refused one waits for its relist, the set is behind.)
 
+use super::outline::Outline;
 use super::{Key, Meta, Object};
-use crate::limits::{MAX_OBJECT_PACKED_BYTES, MAX_STUBS_PER_STORE, STORE_BLOCK_BYTES};
-use crate::stdx::pack::{Packer, Unpacker};
+use crate::limits::{
+    MAX_OBJECT_PACKED_BYTES, MAX_STUBS_PER_STORE, STORE_BLOCK_BYTES, STUB_OUTLINE_BYTES,
+};
+use crate::stdx::pack::{Pack, Packer, Unpacker};
 use crate::stdx::{Full, Table};
 
 const NONE: u32 = u32::MAX;
+const MAX_OUTLINE_PACKED_BYTES: usize = Outline::<{ STUB_OUTLINE_BYTES as usize }>::PACKED_BYTES;
 const BLOCK: usize = STORE_BLOCK_BYTES as usize;
 
 /// Why an object is not served although it exists.
@@ -30,16 +34,26 @@ pub enum Refusal {
 
 /// What is remembered of a refused object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stub {
+pub struct Stub<const OUTLINE: usize> {
     /// Who it is.
     pub meta: Meta,
     /// Why it is refused.
     pub refusal: Refusal,
     /// Digest of its own status.
     pub observed: u64,
+    /// What its status needs.
+    outline: Outline<OUTLINE>,
     /// Blocks it would need; 0 when unknown.
     blocks: u32,
     epoch: u32,
+}
+
+impl<const OUTLINE: usize> Stub<OUTLINE> {
+    /// Fills an object with what is remembered of it: who it is, and its outline.
+    pub fn load<T: Object>(&self, into: &mut T) {
+        self.outline.load(into);
+        *into.meta_mut() = self.meta;
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,9 +83,10 @@ pub enum Upserted {
     Refused(Refusal),
 }
 
-/// At most `N` objects of one kind in `BLOCKS` blocks.
+/// At most `N` objects of one kind in `BLOCKS` blocks; of a refused one at most `OUTLINE` bytes
+/// for its status.
 #[derive(Debug)]
-pub struct ResourceStore<const N: usize, const BLOCKS: usize> {
+pub struct ResourceStore<const N: usize, const BLOCKS: usize, const OUTLINE: usize> {
     slots: Table<Slot, N>,
     /// Heads of the buckets, by key hash.
     buckets: Table<u32, N>,
@@ -82,7 +97,7 @@ pub struct ResourceStore<const N: usize, const BLOCKS: usize> {
     next_block: Table<u32, BLOCKS>,
     free_block: u32,
     free_blocks: u32,
-    stubs: Table<Stub, { MAX_STUBS_PER_STORE as usize }>,
+    stubs: Table<Stub<OUTLINE>, { MAX_STUBS_PER_STORE as usize }>,
     /// Refused objects that found no stub, since the last resync.
     uncounted: u32,
     epoch: u32,
@@ -92,7 +107,7 @@ pub struct ResourceStore<const N: usize, const BLOCKS: usize> {
 }
 
 // `init` must come first, which every use asserts by the caps being above zero.
-crate::zeroed_struct!(ResourceStore<N, BLOCKS> {
+crate::zeroed_struct!(ResourceStore<N, BLOCKS, OUTLINE> {
     slots: Table<Slot, N>,
     buckets: Table<u32, N>,
     order: Table<u32, N>,
@@ -101,14 +116,14 @@ crate::zeroed_struct!(ResourceStore<N, BLOCKS> {
     next_block: Table<u32, BLOCKS>,
     free_block: u32,
     free_blocks: u32,
-    stubs: Table<Stub, { MAX_STUBS_PER_STORE as usize }>,
+    stubs: Table<Stub<OUTLINE>, { MAX_STUBS_PER_STORE as usize }>,
     uncounted: u32,
     epoch: u32,
     resyncing: bool,
     version: u64,
 });
 
-impl<const N: usize, const BLOCKS: usize> ResourceStore<N, BLOCKS> {
+impl<const N: usize, const BLOCKS: usize, const OUTLINE: usize> ResourceStore<N, BLOCKS, OUTLINE> {
     /// Sets the capacity of a zeroed store.
     pub fn init(&mut self, capacity: u32, blocks: u32) {
         assert!(capacity > 0 && self.slots.is_empty());
@@ -139,7 +154,7 @@ impl<const N: usize, const BLOCKS: usize> ResourceStore<N, BLOCKS> {
     pub fn bytes(capacity: u32, blocks: u32) -> u64 {
         u64::from(capacity) * (size_of::<Slot>() + 8) as u64
             + u64::from(blocks) * (BLOCK + 4) as u64
-            + u64::from(MAX_STUBS_PER_STORE) * size_of::<Stub>() as u64
+            + u64::from(MAX_STUBS_PER_STORE) * size_of::<Stub<OUTLINE>>() as u64
     }
 
     /// Number of admitted objects.
@@ -163,7 +178,7 @@ impl<const N: usize, const BLOCKS: usize> ResourceStore<N, BLOCKS> {
     }
 
     /// The refused objects that are remembered, and how many are not.
-    pub fn refused(&self) -> (&[Stub], u32) {
+    pub fn refused(&self) -> (&[Stub<OUTLINE>], u32) {
         (self.stubs.as_slice(), self.uncounted)
     }
 
@@ -205,7 +220,7 @@ impl<const N: usize, const BLOCKS: usize> ResourceStore<N, BLOCKS> {
     /// Whether a refused object could be admitted now, so that a relist is worth it: there is
     /// room, or a younger object has its place (an object was replaced by a younger one).
     pub fn wants_relist(&self) -> bool {
-        let waiting = |s: &Stub| {
+        let waiting = |s: &Stub<OUTLINE>| {
             s.refusal == Refusal::Capacity && self.evictions(&s.meta, s.blocks.max(1)).is_some()
         };
         if self.resyncing {
@@ -219,8 +234,9 @@ impl<const N: usize, const BLOCKS: usize> ResourceStore<N, BLOCKS> {
     pub fn upsert<T: Object>(&mut self, object: &T, scratch: &mut Scratch) -> Upserted {
         let meta = *object.meta();
         let mut packer = Packer::new(&mut scratch.0);
-        if object.pack(&mut packer).is_err() {
-            return self.refuse(&meta, object.observed(), Refusal::TooLarge, 0);
+        let packed = Outline::<OUTLINE>::of(object).pack(&mut packer);
+        if packed.and_then(|()| object.pack(&mut packer)).is_err() {
+            return self.refuse(object, Refusal::TooLarge);
         }
         let size = packer.len();
         let bytes = &scratch.0[..size];
@@ -236,26 +252,31 @@ impl<const N: usize, const BLOCKS: usize> ResourceStore<N, BLOCKS> {
         self.version += 1;
         let needed = size.div_ceil(BLOCK) as u32;
         if !self.make_room(&meta, needed) {
-            return self.refuse(&meta, object.observed(), Refusal::Capacity, needed);
+            let stub = self.stub_of(object, Refusal::Capacity);
+            return self.remember(Stub { blocks: needed, ..stub });
         }
         self.insert(object, bytes);
         Upserted::Changed
     }
 
     /// Remembers an object that is not served. Replaces what was stored under its key.
-    pub fn refuse(
-        &mut self,
-        meta: &Meta,
-        observed: u64,
-        refusal: Refusal,
-        blocks: u32,
-    ) -> Upserted {
-        if let Some(at) = self.position(&meta.key) {
+    pub fn refuse<T: Object>(&mut self, object: &T, refusal: Refusal) -> Upserted {
+        self.remember(self.stub_of(object, refusal))
+    }
+
+    fn stub_of<T: Object>(&self, object: &T, refusal: Refusal) -> Stub<OUTLINE> {
+        let (meta, observed) = (*object.meta(), object.observed());
+        let outline = Outline::of(object);
+        Stub { meta, refusal, observed, outline, blocks: 0, epoch: self.epoch }
+    }
+
+    fn remember(&mut self, stub: Stub<OUTLINE>) -> Upserted {
+        if let Some(at) = self.position(&stub.meta.key) {
             self.release(at);
         }
-        self.forget_stub(&meta.key);
+        self.forget_stub(&stub.meta.key);
         self.version += 1;
-        let stub = Stub { meta: *meta, refusal, observed, blocks, epoch: self.epoch };
+        let refusal = stub.refusal;
         if self.stubs.push(stub) == Err(Full) {
             self.uncounted += 1;
         }
@@ -319,17 +340,33 @@ impl<const N: usize, const BLOCKS: usize> ResourceStore<N, BLOCKS> {
 
     /// Unpacks an object.
     pub fn load<T: Object>(&self, handle: Handle, into: &mut T, scratch: &mut Scratch) {
-        let slot = &self.slots[handle.0];
-        assert!(slot.used);
-        let size = slot.size as usize;
+        let size = self.slots[handle.0].size as usize;
+        self.copy(handle.0, &mut scratch.0[..size]);
+        let mut unpacker = Unpacker::new(&scratch.0[..size]);
+        Outline::<OUTLINE>::default().unpack(&mut unpacker);
+        into.unpack(&mut unpacker);
+        assert!(unpacker.rest() == 0, "unpacked all that was packed");
+    }
+
+    /// The outline of a stored object: its packed form begins with it.
+    fn outline(&self, slot: u32) -> Outline<OUTLINE> {
+        let mut buffer = [0; MAX_OUTLINE_PACKED_BYTES];
+        let size = (self.slots[slot].size as usize).min(Outline::<OUTLINE>::PACKED_BYTES);
+        self.copy(slot, &mut buffer[..size]);
+        let mut outline = Outline::default();
+        outline.unpack(&mut Unpacker::new(&buffer[..size]));
+        outline
+    }
+
+    /// Copies the first bytes of a stored object's packed form.
+    fn copy(&self, slot: u32, into: &mut [u8]) {
+        let slot = &self.slots[slot];
+        assert!(slot.used && into.len() <= slot.size as usize);
         let mut block = slot.head;
-        for chunk in scratch.0[..size].chunks_mut(BLOCK) {
+        for chunk in into.chunks_mut(BLOCK) {
             chunk.copy_from_slice(&self.blocks[block][..chunk.len()]);
             block = self.next_block[block];
         }
-        let mut unpacker = Unpacker::new(&scratch.0[..size]);
-        into.unpack(&mut unpacker);
-        assert!(unpacker.rest() == 0, "unpacked all that was packed");
     }
 
     fn bucket(&self, hash: u64) -> u32 {
@@ -383,13 +420,11 @@ impl<const N: usize, const BLOCKS: usize> ResourceStore<N, BLOCKS> {
     fn make_room(&mut self, meta: &Meta, needed: u32) -> bool {
         let Some(evict) = self.evictions(meta, needed) else { return false };
         for _ in 0..evict {
-            let at = self.order.len() - 1;
-            let slot = self.slots[self.order[at]];
-            let blocks = slot.size.div_ceil(STORE_BLOCK_BYTES);
-            self.refuse(&slot.meta, slot.observed, Refusal::Capacity, blocks);
-            if let Some(stub) = self.stubs.as_mut_slice().last_mut() {
-                stub.epoch = slot.epoch;
-            }
+            let slot = self.order[self.order.len() - 1];
+            let Slot { meta, observed, size, epoch, .. } = self.slots[slot];
+            let outline = self.outline(slot);
+            let (refusal, blocks) = (Refusal::Capacity, size.div_ceil(STORE_BLOCK_BYTES));
+            self.remember(Stub { meta, refusal, observed, outline, blocks, epoch });
         }
         true
     }
@@ -473,14 +508,14 @@ crate::zeroed_struct!(Scratch { 0: [u8; MAX_OBJECT_PACKED_BYTES as usize] });
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resource::Secret;
+    use crate::resource::{GatewayClass, Secret};
     use crate::shell::place::boxed_zeroed;
     use crate::stdx::Prng;
     use std::boxed::Box;
     use std::format;
     use std::vec::Vec;
 
-    type Store = ResourceStore<8, 2048>;
+    type Store = ResourceStore<8, 2048, 0>;
 
     fn secret(name: &str, created: u64) -> Secret {
         let key = Key::new("ns", name).unwrap();
@@ -526,6 +561,29 @@ mod tests {
         let handle = store.find_parts("ns", "a").unwrap();
         store.load(handle, &mut other, &mut scratch);
         assert_eq!(other.meta, secret("a", 1).meta);
+    }
+
+    /// Refused at once or evicted later: the outline stays.
+    #[test]
+    fn a_refused_object_leaves_its_outline() {
+        let mut store = boxed_zeroed::<ResourceStore<8, 2048, 64>>();
+        store.init(1, 2048);
+        let mut scratch = boxed_zeroed();
+        for (name, created) in [("b", 2), ("c", 3), ("a", 1)] {
+            let mut class = GatewayClass::default();
+            class.meta.key = Key::new("", name).unwrap();
+            class.meta.created = created;
+            class.controller = class.text.push(&format!("example.com/{name}")).unwrap();
+            store.upsert(&class, &mut scratch);
+        }
+        let mut class = GatewayClass::default();
+        let mut controllers = Vec::new();
+        for stub in store.refused().0 {
+            stub.load(&mut class);
+            let (name, controller) = (class.meta.key.name, class.text.get(class.controller));
+            controllers.push(format!("{name} {controller}"));
+        }
+        assert_eq!(controllers, ["c example.com/c", "b example.com/b"]);
     }
 
     /// The admitted set after a resync is the first N of the live objects, for any history.

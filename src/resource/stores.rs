@@ -11,17 +11,25 @@ const fn blocks(objects: u32) -> usize {
     (if room > one { room } else { one }) as usize
 }
 
+/// Of kinds without status, nothing is kept of a refused object but who it is.
 macro_rules! store {
-    ($ceiling:ident) => { ResourceStore<{ $ceiling as usize }, { blocks($ceiling) }> };
+    ($ceiling:ident) => { ResourceStore<{ $ceiling as usize }, { blocks($ceiling) }, 0> };
+    ($ceiling:ident, status) => {
+        ResourceStore<
+            { $ceiling as usize },
+            { blocks($ceiling) },
+            { STUB_OUTLINE_BYTES as usize },
+        >
+    };
 }
 
 /// The stores of all kinds.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "one per kind")]
 pub struct Stores {
-    pub classes: store!(MAX_GATEWAY_CLASSES),
-    pub gateways: store!(MAX_GATEWAYS),
-    pub routes: store!(MAX_ROUTES),
+    pub classes: store!(MAX_GATEWAY_CLASSES, status),
+    pub gateways: store!(MAX_GATEWAYS, status),
+    pub routes: store!(MAX_ROUTES, status),
     pub services: store!(MAX_SERVICES),
     pub slices: store!(MAX_ENDPOINT_SLICES),
     pub secrets: store!(MAX_SECRETS),
@@ -30,9 +38,9 @@ pub struct Stores {
 }
 
 crate::zeroed_struct!(Stores {
-    classes: store!(MAX_GATEWAY_CLASSES),
-    gateways: store!(MAX_GATEWAYS),
-    routes: store!(MAX_ROUTES),
+    classes: store!(MAX_GATEWAY_CLASSES, status),
+    gateways: store!(MAX_GATEWAYS, status),
+    routes: store!(MAX_ROUTES, status),
     services: store!(MAX_SERVICES),
     slices: store!(MAX_ENDPOINT_SLICES),
     secrets: store!(MAX_SECRETS),
@@ -96,12 +104,12 @@ impl Stores {
 
     /// Bytes at these capacities: (kind, count, bytes) for the memory plan.
     pub fn plan(c: &Capacities) -> [(&'static str, u32, u64); 8] {
-        fn of<const N: usize, const B: usize>(
-            _: Option<&ResourceStore<N, B>>,
+        fn of<const N: usize, const B: usize, const O: usize>(
+            _: Option<&ResourceStore<N, B, O>>,
             name: &'static str,
             objects: u32,
         ) -> (&'static str, u32, u64) {
-            (name, objects, ResourceStore::<N, B>::bytes(objects, blocks(objects) as u32))
+            (name, objects, ResourceStore::<N, B, O>::bytes(objects, blocks(objects) as u32))
         }
         let none = None::<&Stores>;
         [
@@ -116,7 +124,8 @@ impl Stores {
         ]
     }
 
-    /// Decodes an object into `decoder` and stores it; says what became of it.
+    /// Decodes an object into `decoder` and stores it; says what became of it. One with a problem
+    /// is remembered as refused.
     pub fn upsert(
         &mut self,
         kind: Kind,
@@ -140,11 +149,20 @@ impl Stores {
         macro_rules! go {
             ($object:expr, $store:expr) => {{
                 let object = &mut $object;
-                object.decode(value, controller)?;
+                let decoded = object.decode(value, controller);
                 if let Some(age) = age {
                     object.meta_mut().created = age;
                 }
-                Ok($store.upsert(object, scratch))
+                match decoded {
+                    Ok(()) => Ok($store.upsert(object, scratch)),
+                    Err(problem) => {
+                        // Without a name there is nobody to remember.
+                        if !object.meta().key.name.is_empty() {
+                            $store.refuse(object, problem.refusal());
+                        }
+                        Err(problem)
+                    }
+                }
             }};
         }
         match kind {
@@ -157,11 +175,6 @@ impl Stores {
             Kind::Namespace => go!(decoder.namespace, self.namespaces),
             Kind::ReferenceGrant => go!(decoder.grant, self.grants),
         }
-    }
-
-    /// Remembers an object that cannot be served.
-    pub fn refuse(&mut self, kind: Kind, meta: &Meta, refusal: store::Refusal) {
-        on_store!(self, kind, |store| store.refuse(meta, 0, refusal, 0));
     }
 
     /// Removes an object; whether it was there.

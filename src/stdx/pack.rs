@@ -25,6 +25,21 @@ impl<'a> Packer<'a> {
         Ok(())
     }
 
+    /// Appends a string with its length.
+    pub fn put_str(&mut self, text: &str) -> Result<(), Full> {
+        let start = self.len;
+        let len = u16::try_from(text.len()).map_err(|_| Full)?;
+        let put = len.pack(self).and_then(|()| self.put(text.as_bytes()));
+        // Whole or not at all.
+        put.inspect_err(|Full| self.len = start)
+    }
+
+    /// Forgets all bytes after the first `len`.
+    pub fn truncate(&mut self, len: usize) {
+        assert!(len <= self.len);
+        self.len = len;
+    }
+
     /// Number of bytes written.
     pub fn len(&self) -> usize {
         self.len
@@ -53,6 +68,13 @@ impl<'a> Unpacker<'a> {
         let (head, rest) = self.bytes.split_at(len);
         self.bytes = rest;
         head
+    }
+
+    /// A string that [`Packer::put_str`] wrote.
+    pub fn take_str(&mut self) -> &'a str {
+        let mut len = 0u16;
+        len.unpack(self);
+        core::str::from_utf8(self.take(usize::from(len))).expect("packed from a string")
     }
 
     /// Bytes not read yet.

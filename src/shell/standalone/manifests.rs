@@ -317,10 +317,14 @@ endpoints: [{addresses: [127.0.0.1]}]
 ";
 
     fn controller() -> Box<Controller> {
+        controller_of(&Capacities::DEFAULT)
+    }
+
+    fn controller_of(capacities: &Capacities) -> Box<Controller> {
         let mut controller = boxed_zeroed::<Controller>();
         let name = Short::new("serval.dev/gateway-controller").unwrap();
         let settings = Settings { controller: name, standalone: true, ..Settings::default() };
-        controller.init(settings, &Capacities::DEFAULT);
+        controller.init(settings, capacities);
         controller.set_epoch(0);
         controller
     }
@@ -384,20 +388,60 @@ endpoints: [{addresses: [127.0.0.1]}]
         assert!(complaints[0].contains("the same object is in a:"), "{complaints:?}");
     }
 
-    #[test]
-    fn statuses_say_what_is_served() {
-        struct Collect(Vec<(Kind, String)>);
+    /// The statuses of a kind: (name, body).
+    fn statuses(controller: &mut Controller, kind: Kind) -> Vec<(String, String)> {
+        struct Collect(Kind, Vec<(String, String)>);
         impl crate::reconcile::status::Sink for Collect {
-            fn status(&mut self, kind: Kind, _: &crate::resource::Meta, _: u64, _: u64, b: &str) {
-                self.0.push((kind, b.into()));
+            fn status(&mut self, kind: Kind, m: &crate::resource::Meta, _: u64, _: u64, b: &str) {
+                if kind == self.0 {
+                    self.1.push((m.key.name.to_string(), b.into()));
+                }
             }
         }
+        controller.tick(NOW);
+        let mut all = Collect(kind, Vec::new());
+        controller.all_statuses(NOW, &mut all);
+        all.1
+    }
+
+    /// Age decides, not the name; the refused ones say so on the objects, at the Gateway's parent
+    /// only, and do not count as attached.
+    #[test]
+    fn refused_objects_say_so_in_their_status() {
+        let mut capacities = Capacities::DEFAULT;
+        capacities.set("MAX_ROUTES", 16).unwrap();
+        let mut controller = controller_of(&capacities);
+        let mut folder = vec![("a".to_string(), GATEWAY.to_string())];
+        for number in 0..18 {
+            let name = format!("r{:02}", 99 - number);
+            let file = format!("b{number:02}");
+            let other = "parentRefs: [{name: elsewhere}, {name: gw, sectionName: http}]";
+            let text =
+                ROUTE.split("---").next().unwrap().replace("name: r}", &format!("name: {name}}}"));
+            folder.push((file, text.replace("parentRefs: [{name: gw}]", other)));
+        }
+        let files: Vec<_> = folder.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
+        let (_, complaints) = apply(&mut controller, &files);
+        assert_eq!(complaints.len(), 0, "{complaints:?}");
+        let routes = statuses(&mut controller, Kind::HttpRoute);
+        let refused: Vec<_> =
+            routes.iter().filter(|(_, b)| b.contains("CapacityExceeded")).collect();
+        assert_eq!(routes.len(), 18);
+        assert_eq!(refused.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(), ["r83", "r82"]);
+        for (_, body) in refused {
+            assert!(body.contains("raise --max-routes"), "{body}");
+            assert!(body.contains(r#""name":"gw","sectionName":"http"}"#), "{body}");
+            assert!(!body.contains("elsewhere"), "not our parent: {body}");
+        }
+        let gateway = &statuses(&mut controller, Kind::Gateway)[0].1;
+        assert!(gateway.contains(r#""attachedRoutes":16"#), "{gateway}");
+    }
+
+    #[test]
+    fn statuses_say_what_is_served() {
         let mut controller = controller();
         apply(&mut controller, &[("a", GATEWAY), ("b", ROUTE)]);
-        controller.tick(NOW);
-        let mut all = Collect(Vec::new());
-        controller.all_statuses(NOW, &mut all);
-        let of = |kind| all.0.iter().find(|(k, _)| *k == kind).map(|(_, b)| b.clone()).unwrap();
+        let mut of = |kind| statuses(&mut controller, kind).remove(0).1;
         assert!(of(Kind::GatewayClass).contains(r#""type":"Accepted","status":"True""#));
         let gateway = of(Kind::Gateway);
         assert!(gateway.contains(r#""attachedRoutes":1"#), "{gateway}");
