@@ -5,6 +5,7 @@
 
 use serval::limits::{Capacities, CapacityError, LIMITS};
 use serval::reconcile::addresses::{AddressPool, RangeError};
+use serval::resource::Key;
 use std::net::SocketAddr;
 
 /// What to do.
@@ -39,6 +40,8 @@ pub struct Options {
     pub admin_token_file: String,
     /// `--router`, repeated.
     pub routers: Vec<String>,
+    /// `--router-service`; without a name: `--router` says them.
+    pub router_service: Key,
     /// `--kubeconfig`; empty: in the cluster.
     pub kubeconfig: String,
     /// `--lease-namespace`.
@@ -75,6 +78,9 @@ flags:
   --admin ADDRESS:PORT        admin port (router and run: 127.0.0.1:9901, controller: 127.0.0.1:9903)
   --admin-token-file FILE     token that a push needs (controller: that it sends)
   --router ADDRESS:PORT       controller: a router's admin port; may be repeated
+  --router-service NAMESPACE/NAME
+                              controller: or the endpoints of this Service, at its port named
+                              admin (or its only port)
   --kubeconfig FILE           controller: without it, in-cluster
   --lease-namespace NAME      controller: where the Lease of the epoch lies (serval-system)
   --state-dir DIR             router, run: keep the last good configuration here
@@ -147,6 +153,7 @@ fn defaults(command: Command) -> Options {
         admin: SocketAddr::from(([127, 0, 0, 1], port)),
         admin_token_file: String::new(),
         routers: Vec::new(),
+        router_service: Key::default(),
         kubeconfig: String::new(),
         lease_namespace: "serval-system".into(),
         state_dir: String::new(),
@@ -170,6 +177,11 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<(), String> {
         "admin" => options.admin = value.parse().map_err(|_| "must be ADDRESS:PORT")?,
         "admin-token-file" => options.admin_token_file = value.into(),
         "router" => options.routers.push(value.into()),
+        "router-service" => {
+            let key = value.split_once('/').and_then(|(ns, name)| Key::new(ns, name).ok());
+            let whole = key.filter(|k| !k.namespace.is_empty() && !k.name.is_empty());
+            options.router_service = whole.ok_or("must be NAMESPACE/NAME")?;
+        }
         "kubeconfig" => options.kubeconfig = value.into(),
         "lease-namespace" => options.lease_namespace = value.into(),
         "state-dir" => options.state_dir = value.into(),
@@ -205,8 +217,10 @@ fn check(options: &Options) -> Result<(), String> {
         return Err("--controller-name: must be DOMAIN/PATH of at most 253 bytes".into());
     }
     if options.command == Command::Controller {
-        if options.routers.is_empty() {
-            return Err("--router ADDRESS:PORT is needed at least once".into());
+        if options.routers.is_empty() == options.router_service.name.is_empty() {
+            return Err("--router ADDRESS:PORT or --router-service NAMESPACE/NAME is needed, not \
+                        both"
+                .into());
         }
         if options.pool.is_empty() {
             return Err(

@@ -8,29 +8,19 @@
 //! stores and the routers' last reports hold, never from an event; an answer that never comes is
 //! retried by time.
 
-use crate::config::codec::{bind_name, checksum};
-use crate::config::{Checksum, Identity, Report, Snapshot, Source};
+pub mod routers;
+
+use crate::config::codec::checksum;
+use crate::config::{Checksum, Identity, Snapshot, Source};
 use crate::limits::*;
-use crate::reconcile::status::{Rollout, Served, Sink, statuses};
+use crate::reconcile::status::{Sink, statuses};
 use crate::reconcile::{self, Settings, Work};
 use crate::resource::document::Value;
 use crate::resource::store::Upserted;
 use crate::resource::{Decoder, Key, Kind, Meta, Problem, Stores};
-use crate::stdx::{Duration, Instant, Now, Short, Table};
-use core::net::SocketAddr;
-
-/// A router as the controller knows it.
-#[derive(Clone, Debug)]
-pub struct Router {
-    /// Its admin address; port 0 for the router in this process.
-    pub address: SocketAddr,
-    /// Its last report; None before the first one.
-    pub report: Option<Report>,
-    /// When it was last heard.
-    pub heard: Instant,
-    /// The identity of the last push that was refused, so that it is not repeated in a loop.
-    pub refused: Option<Identity>,
-}
+use crate::stdx::{Duration, Instant, Now, Table};
+pub use routers::Router;
+use routers::Routers;
 
 /// A status write handed out.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,6 +48,8 @@ pub struct Counters {
     pub statuses: u64,
     /// Objects that the API server holds but serval cannot read.
     pub invalid_objects: u64,
+    /// Endpoints of the routers' Service beyond MAX_ROUTERS.
+    pub routers_left_out: u64,
 }
 
 /// The controller. Megabytes: built in place.
@@ -78,6 +70,9 @@ pub struct Controller {
     /// The stores' version that was reconciled last.
     reconciled: u64,
     published: bool,
+    /// The version of the EndpointSlices that routers were looked for in.
+    discovered: u64,
+    roster_version: u64,
     routers: Table<Router, { MAX_ROUTERS as usize }>,
     in_flight: Table<InFlight, { MAX_STATUSES_IN_FLIGHT as usize }>,
     /// Statuses may differ from what is wanted.
@@ -93,6 +88,7 @@ crate::zeroed_struct!(Counters {
     generations: u64,
     statuses: u64,
     invalid_objects: u64,
+    routers_left_out: u64,
 });
 
 crate::zeroed_struct!(Controller {
@@ -108,6 +104,8 @@ crate::zeroed_struct!(Controller {
     synced: u32,
     reconciled: u64,
     published: bool,
+    discovered: u64,
+    roster_version: u64,
     routers: Table<Router, { MAX_ROUTERS as usize }>,
     in_flight: Table<InFlight, { MAX_STATUSES_IN_FLIGHT as usize }>,
     statuses_due: bool,
@@ -129,7 +127,7 @@ impl Controller {
         self.routers.set_cap(capacities.max_routers);
         self.in_flight.set_cap(MAX_STATUSES_IN_FLIGHT);
         // Zero is also the version of empty stores: reconcile once.
-        self.reconciled = u64::MAX;
+        (self.reconciled, self.discovered) = (u64::MAX, u64::MAX);
     }
 
     /// Bytes at these capacities: the line of the memory plan, without stores and Snapshots.
@@ -153,11 +151,6 @@ impl Controller {
     /// The counters.
     pub fn counters(&self) -> Counters {
         self.counters
-    }
-
-    /// The routers.
-    pub fn routers(&self) -> &[Router] {
-        self.routers.as_slice()
     }
 
     /// The published Snapshot; None before the first.
@@ -240,69 +233,11 @@ impl Controller {
         self.generation = self.generation.max(generation);
     }
 
-    /// A router to push to; false when there are MAX_ROUTERS already.
-    pub fn add_router(&mut self, address: SocketAddr, now: Now) -> bool {
-        if self.routers.as_slice().iter().any(|r| r.address == address) {
-            return true;
-        }
-        self.statuses_due = true;
-        let router = Router { address, report: None, heard: now.mono, refused: None };
-        self.routers.push(router).is_ok()
-    }
-
-    /// A router is gone.
-    pub fn remove_router(&mut self, address: SocketAddr) {
-        self.routers.retain(|r| r.address != address);
-        self.statuses_due = true;
-    }
-
-    /// A router reported.
-    pub fn report(&mut self, address: SocketAddr, report: &Report, now: Now) {
-        let routers = self.routers.as_mut_slice();
-        let Some(router) = routers.iter_mut().find(|r| r.address == address) else { return };
-        let same = router.report.as_ref().is_some_and(|r| {
-            (r.boot_id, r.identity, r.ready) == (report.boot_id, report.identity, report.ready)
-                && r.binds.as_slice() == report.binds.as_slice()
-        });
-        if router.report.as_ref().is_some_and(|r| r.boot_id != report.boot_id) {
-            // Another process, perhaps with other capacities.
-            router.refused = None;
-        }
-        router.report = Some(report.clone());
-        router.heard = now.mono;
-        self.statuses_due |= !same;
-    }
-
-    /// A router refused the push of this identity with this HTTP status. What lies in the Snapshot
-    /// is not repeated unchanged to the same process; what is a matter of time (408: the push
-    /// stalled, 409: another push runs, 503: the last swap's grace) is.
-    pub fn push_refused(&mut self, address: SocketAddr, identity: Identity, status: u16) {
-        if matches!(status, 408 | 409 | 503) {
-            return;
-        }
-        if let Some(r) = self.routers.as_mut_slice().iter_mut().find(|r| r.address == address) {
-            r.refused = Some(identity);
-        }
-    }
-
-    /// Whether this router must be pushed to: it reported, and serves another Snapshot.
-    pub fn needs_push(&self, router: &Router) -> bool {
-        let Some(published) = self.published() else { return false };
-        let Some(report) = &router.report else { return false };
-        let wanted = published.identity;
-        report.identity.precedes(&wanted) && router.refused != Some(wanted)
-    }
-
-    /// The highest epoch that any router reported.
-    pub fn highest_epoch(&self) -> u64 {
-        let reports = self.routers.as_slice().iter().filter_map(|r| r.report.as_ref());
-        reports.map(|r| r.identity.epoch).max().unwrap_or(0)
-    }
-
     // ------------------------------------------------------------ work
 
     /// Reconciles when something changed; true when a new Snapshot is published.
     pub fn tick(&mut self, now: Now) -> bool {
+        self.discover_routers(now);
         let silent = Duration::from_millis(u64::from(ROUTER_SILENT_MS));
         let silenced = |r: &Router| r.report.is_some() && now.mono.since(r.heard) >= silent;
         if self.routers.as_slice().iter().any(silenced) {
@@ -406,70 +341,13 @@ impl<Q: StatusQueue> Sink for Filter<'_, Q> {
     }
 }
 
-/// What the routers serve, for Programmed.
-struct Routers<'c> {
-    routers: &'c [Router],
-    snapshot: &'c Snapshot,
-    now: Now,
-}
-
-impl Rollout for Routers<'_> {
-    /// Every router that reported within ROUTER_SILENT_MS counts.
-    fn gateway(&self, key: &Key) -> Served {
-        let silent = Duration::from_millis(u64::from(ROUTER_SILENT_MS));
-        let counted = self.routers.iter().filter(|r| {
-            r.report.as_ref().is_some_and(|p| p.ready) && self.now.mono.since(r.heard) < silent
-        });
-        let (mut any, mut waiting) = (false, false);
-        let name = Short::<320>::truncated(format_args!("{key}"));
-        for router in counted {
-            any = true;
-            let Some(report) = &router.report else { continue };
-            if report.identity.checksum != self.snapshot.identity.checksum {
-                waiting = true;
-            } else if let Some(message) = self.bind_failure(report, name.as_str(), router) {
-                return Served::BindFailed(message);
-            }
-        }
-        match (any, waiting) {
-            (false, _) => Served::NoRouter,
-            (true, true) => Served::Waiting,
-            (true, false) => Served::Yes,
-        }
-    }
-}
-
-impl Routers<'_> {
-    fn bind_failure(
-        &self,
-        report: &Report,
-        gateway: &str,
-        router: &Router,
-    ) -> Option<Short<{ MAX_MESSAGE_BYTES as usize }>> {
-        let s = self.snapshot;
-        let failed = report.binds.as_slice().iter().filter(|b| b.errno != 0);
-        for bind in failed {
-            let concerned = s.listeners.as_slice().iter().any(|l| {
-                s.text.get(l.gateway) == gateway
-                    && s.attachments
-                        .span(l.binds)
-                        .iter()
-                        .any(|&b| bind_name(&s.binds[b]) == bind.id)
-            });
-            if concerned {
-                let (id, errno, at) = (bind.id, bind.errno, router.address);
-                let message = format_args!("router {at} cannot bind {id}: errno {errno}");
-                return Some(Short::truncated(message));
-            }
-        }
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Report;
+    use crate::reconcile::addresses::AddressPool;
     use crate::shell::place::boxed_zeroed;
+    use core::net::SocketAddr;
 
     /// A controller that has published generation 1 of epoch 1 from empty stores.
     fn published() -> (std::boxed::Box<Controller>, SocketAddr) {
@@ -484,7 +362,7 @@ mod tests {
     }
 
     fn needs_push(controller: &Controller) -> bool {
-        controller.needs_push(&controller.routers()[0])
+        controller.is_behind(controller.routers()[0].address)
     }
 
     #[test]
@@ -510,5 +388,87 @@ mod tests {
         assert!(!needs_push(&controller));
         controller.report(router, &Report { boot_id: 2, ..Report::default() }, Now::default());
         assert!(needs_push(&controller));
+    }
+
+    struct Programmed(std::string::String);
+
+    impl Sink for Programmed {
+        fn status(&mut self, kind: Kind, _: &Meta, _: u64, _: u64, body: &str) {
+            if kind == Kind::Gateway {
+                self.0 = body.into();
+            }
+        }
+    }
+
+    fn take(controller: &mut Controller, kind: Kind, object: &str) {
+        let mut document = boxed_zeroed::<crate::resource::document::Document>();
+        crate::shell::json::parse(object.as_bytes(), &mut document).unwrap();
+        controller.upsert(kind, document.root(), None).unwrap();
+    }
+
+    #[test]
+    fn a_refusing_router_is_named_in_the_condition() {
+        let (mut controller, router) = published();
+        let class = r#"{"metadata":{"name":"c"},"spec":{"controllerName":"a/b"}}"#;
+        take(&mut controller, Kind::GatewayClass, class);
+        let gateway = r#"{"metadata":{"name":"g"},"spec":{"gatewayClassName":"c",
+            "listeners":[{"name":"l","port":80,"protocol":"HTTP"}]}}"#;
+        take(&mut controller, Kind::Gateway, gateway);
+        controller.settings.controller = crate::stdx::Short::new("a/b").unwrap();
+        controller.settings.pool = AddressPool::parse("10.0.0.1").unwrap();
+        assert!(controller.tick(Now::default()));
+        let report = Report { boot_id: 1, ready: true, ..Report::default() };
+        controller.report(router, &report, Now::default());
+        let identity = controller.published().unwrap().identity;
+        controller.push_refused(router, identity, 507);
+        let mut body = Programmed(Default::default());
+        controller.all_statuses(Now::default(), &mut body);
+        let expected = "router 127.0.0.1:9901 refused the configuration (507): it does not fit";
+        assert!(body.0.contains(expected) && body.0.contains("NoResources"), "{}", body.0);
+    }
+
+    /// Endpoints of the Service at its admin port, ready or not; not those that terminate, not
+    /// another namespace's.
+    #[test]
+    fn routers_are_the_endpoints_of_their_service() {
+        let (mut controller, _) = published();
+        controller.settings.router_service = Key::new("ns", "routers").unwrap();
+        let slice = |namespace: &str, endpoints: &str| {
+            std::format!(
+                r#"{{"metadata":{{"name":"routers-1","namespace":"{namespace}",
+                "labels":{{"kubernetes.io/service-name":"routers"}}}},"addressType":"IPv4",
+                "ports":[{{"name":"health","port":9902}},{{"name":"admin","port":9901}}],
+                "endpoints":[{endpoints}]}}"#
+            )
+        };
+        let endpoint = |ip: &str, condition: &str| {
+            std::format!(r#"{{"addresses":["{ip}"],"conditions":{{{condition}}}}}"#)
+        };
+        let addresses = |controller: &Controller| {
+            let routers = controller.routers().iter();
+            routers.map(|r| std::format!("{}", r.address)).collect::<std::vec::Vec<_>>()
+        };
+        let elsewhere = slice("other", &endpoint("10.0.0.9", ""));
+        take(&mut controller, Kind::EndpointSlice, &elsewhere);
+        let [new, ready, leaving] = [
+            endpoint("10.0.0.1", r#""ready":false"#),
+            endpoint("10.0.0.2", ""),
+            endpoint("10.0.0.3", r#""ready":false,"serving":true,"terminating":true"#),
+        ];
+        let all = slice("ns", &std::format!("{new},{ready},{leaving}"));
+        take(&mut controller, Kind::EndpointSlice, &all);
+        let before = controller.roster_version();
+        controller.tick(Now::default());
+        assert_eq!(addresses(&controller), ["10.0.0.1:9901", "10.0.0.2:9901"]);
+        assert!(controller.roster_version() > before);
+        let router = controller.routers()[1].address;
+        controller.report(router, &Report { boot_id: 7, ..Report::default() }, Now::default());
+        take(&mut controller, Kind::EndpointSlice, &slice("ns", &ready));
+        controller.tick(Now::default());
+        assert_eq!(addresses(&controller), ["10.0.0.2:9901"]);
+        assert!(controller.routers()[0].report.is_some(), "one that stays is not forgotten");
+        let version = controller.roster_version();
+        controller.tick(Now::default());
+        assert_eq!(controller.roster_version(), version, "nothing changed");
     }
 }

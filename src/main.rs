@@ -7,13 +7,14 @@ mod cli;
 
 use cli::{Command, EXIT_USAGE, Options};
 use serval::config::Source;
-use serval::config::client::Client;
 use serval::controller::Controller;
 use serval::limits::*;
 use serval::plan::{self, Plan, Role};
 use serval::reconcile::Settings;
 use serval::router::Worker;
 use serval::router::update::Updater;
+use serval::shell::controller::endpoint_sync::Reporters;
+use serval::shell::controller::main_loop::Pushers;
 use serval::shell::controller::{self as control, ControllerOptions};
 use serval::shell::memory::{self, Mode, cgroup};
 use serval::shell::net::Traffic;
@@ -121,8 +122,9 @@ fn memory_plan(options: &Options, role: Role) -> Plan {
         Role::Controller => {
             let tls = u64::from(KUBE_TLS_SLOT_BYTES);
             plan.add("TLS slots", 9, 9 * tls);
-            let routers = 2 * options.routers.len() as u64;
-            plan.add("router clients", routers, routers * size_of::<Client>() as u64);
+            let (pushes, reports) = (MAX_PUSHES_AT_ONCE.into(), MAX_REPORTS_AT_ONCE.into());
+            plan.add("clients that push", pushes, Pushers::bytes());
+            plan.add("clients that ask", reports, Reporters::bytes());
         }
         Role::Standalone => {
             plan.add("YAML slot", 1, u64::from(YAML_SLOT_BYTES));
@@ -136,7 +138,7 @@ fn memory_plan(options: &Options, role: Role) -> Plan {
 fn settings(options: &Options) -> Settings {
     let controller = Short::new(&options.controller_name).expect("the command line was checked");
     let standalone = matches!(options.command, Command::Run | Command::Check);
-    Settings { controller, standalone, pool: options.pool }
+    Settings { controller, standalone, pool: options.pool, router_service: options.router_service }
 }
 
 /// The token in `--admin-token-file`, without the white space around it.

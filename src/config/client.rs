@@ -1,5 +1,6 @@
 //! The controller's side of a router's admin port, as a machine: asks for the report, pushes a
-//! Snapshot. One request a connection; a failure is retried with backoff, for ever.
+//! Snapshot. One request a connection; who is asked when, and again after a failure, is
+//! [`super::fleet`]'s.
 //!
 //! In: socket events and bytes from a driver. Out: bytes, and the answer's status and body.
 
@@ -7,10 +8,18 @@ use super::codec::Encoder;
 use super::{Identity, Snapshot};
 use crate::limits::*;
 use crate::stdx::text::Truncating;
-use crate::stdx::{Duration, Instant, Now, Prng, Short};
+use crate::stdx::{Duration, Instant, Now, Short};
 use crate::wire::http1::{self, Decoder, Framing, ResponseHead};
 use core::fmt::Write as _;
 use core::net::SocketAddr;
+
+/// Bytes for the head of a request: line, Host, a token of 512 bytes.
+pub const HEAD_BYTES: usize = 1024;
+
+/// A client that pushes.
+pub type Pusher = Client<{ MAX_RECORD_SIZE_BYTES as usize }>;
+/// A client that asks for reports.
+pub type Reporter = Client<HEAD_BYTES>;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,15 +52,16 @@ pub struct Answer {
     pub status: u16,
 }
 
-/// Talks to one router. Hundreds of kilobytes: built in place.
+/// Talks to one router at a time, with `OUTPUT` bytes for what it sends: a record of a Snapshot, or
+/// [`HEAD_BYTES`] for one that only asks. Tens to hundreds of kilobytes: built in place.
 #[derive(Debug)]
-pub struct Client {
+pub struct Client<const OUTPUT: usize> {
     address: Short<64>,
     phase: Phase,
     ask: Ask,
     encoder: Encoder,
     identity: Identity,
-    output: [u8; MAX_RECORD_SIZE_BYTES as usize],
+    output: [u8; OUTPUT],
     output_at: usize,
     output_len: usize,
     ended: bool,
@@ -60,40 +70,24 @@ pub struct Client {
     /// The body of the last answer: range of `input`.
     body: [usize; 2],
     deadline: Instant,
-    next: Instant,
-    failures: u32,
 }
 
-impl Client {
-    /// Becomes the client of a router.
-    pub fn clear(&mut self, address: SocketAddr) {
-        self.address = Short::truncated(format_args!("{address}"));
-        (self.phase, self.ask) = (Phase::Idle, Ask::Report);
-        self.encoder = Encoder::new();
-        self.identity = Identity::default();
-        (self.output_at, self.output_len, self.ended) = (0, 0, false);
-        (self.input_len, self.body) = (0, [0, 0]);
-        (self.deadline, self.next, self.failures) = (Instant::NEVER, Instant::default(), 0);
+impl<const OUTPUT: usize> Client<OUTPUT> {
+    /// Whether nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        self.phase == Phase::Idle
     }
 
-    /// The router.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.address.as_str().parse().ok()
-    }
-
-    /// Whether a connection may begin now.
-    pub fn may_begin(&self, now: Now) -> bool {
-        self.phase == Phase::Idle && now.mono >= self.next
-    }
-
-    /// When something is to be done without an event.
+    /// When the running request has failed; NEVER when there is none.
     pub fn timeout(&self) -> Instant {
-        if self.phase == Phase::Idle { self.next } else { self.deadline }
+        if self.is_idle() { Instant::NEVER } else { self.deadline }
     }
 
-    /// Begins: the driver connects.
-    pub fn begin(&mut self, ask: Ask, now: Now) {
-        assert!(self.phase == Phase::Idle);
+    /// Begins to talk to a router: the driver connects.
+    pub fn begin(&mut self, ask: Ask, address: SocketAddr, now: Now) {
+        assert!(self.is_idle());
+        assert!(ask == Ask::Report || OUTPUT == MAX_RECORD_SIZE_BYTES as usize);
+        self.address = Short::truncated(format_args!("{address}"));
         (self.phase, self.ask) = (Phase::Connecting, ask);
         (self.output_at, self.output_len, self.ended) = (0, 0, false);
         (self.input_len, self.body) = (0, [0, 0]);
@@ -171,7 +165,7 @@ impl Client {
     }
 
     /// So many bytes came (0: the end). The answer, when it is whole; then the connection is done.
-    pub fn received(&mut self, bytes: usize, now: Now) -> Option<Answer> {
+    pub fn received(&mut self, bytes: usize) -> Option<Answer> {
         self.input_len += bytes;
         let ended = bytes == 0;
         let mut space = http1::field_space();
@@ -190,8 +184,6 @@ impl Client {
         let start = head_len + decoded.start;
         self.body = [start, start + decoded.len];
         self.phase = Phase::Idle;
-        self.failures = 0;
-        self.next = now.mono + Duration::from_millis(u64::from(PUSH_RETRY_MIN_MS));
         Some(Answer { ask: self.ask, identity: self.identity, status })
     }
 
@@ -200,35 +192,26 @@ impl Client {
         &self.input[self.body[0]..self.body[1]]
     }
 
-    /// The connection failed, or its deadline passed: later again.
-    pub fn failed(&mut self, now: Now, prng: &mut Prng) {
+    /// The connection failed, or its deadline passed.
+    pub fn failed(&mut self) {
         self.phase = Phase::Idle;
-        self.failures = self.failures.saturating_add(1);
-        let longest = u64::from(BACKOFF_SILENT_MAX_MS);
-        let wait = (u64::from(PUSH_RETRY_MIN_MS) << self.failures.min(10)).min(longest);
-        self.next = now.mono + Duration::from_millis(wait / 2 + prng.below(wait / 2 + 1));
-    }
-
-    /// Nothing is asked before then (the period of reports; a router that says Retry-After).
-    pub fn rest(&mut self, until: Instant) {
-        self.next = until;
     }
 
     /// Whether the deadline of the running request passed.
     pub fn is_late(&self, now: Now) -> bool {
-        self.phase != Phase::Idle && now.mono >= self.deadline
+        !self.is_idle() && now.mono >= self.deadline
     }
 }
 
 crate::zeroed_enum!(Ask { Report });
 crate::zeroed_enum!(Phase { Idle });
-crate::zeroed_struct!(Client {
+crate::zeroed_struct!(Client<OUTPUT> {
     address: Short<64>,
     phase: Phase,
     ask: Ask,
     encoder: Encoder,
     identity: Identity,
-    output: [u8; MAX_RECORD_SIZE_BYTES as usize],
+    output: [u8; OUTPUT],
     output_at: usize,
     output_len: usize,
     ended: bool,
@@ -236,6 +219,4 @@ crate::zeroed_struct!(Client {
     input_len: usize,
     body: [usize; 2],
     deadline: Instant,
-    next: Instant,
-    failures: u32,
 });

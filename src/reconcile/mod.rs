@@ -19,7 +19,7 @@ pub mod translate;
 
 use crate::config::Snapshot;
 use crate::limits::*;
-use crate::resource::{Decoder, Stores};
+use crate::resource::{Decoder, Key, Stores};
 use crate::stdx::{Short, Table, Zeroed};
 use addresses::AddressPool;
 use gateways::{GatewayState, ListenerState};
@@ -33,12 +33,15 @@ pub struct Settings {
     pub standalone: bool,
     /// Addresses that Gateways get, each one of its own; empty: all bind to any address.
     pub pool: AddressPool,
+    /// The Service whose endpoints are the routers; without a name: the routers are given.
+    pub router_service: Key,
 }
 
 crate::zeroed_struct!(Settings {
     controller: Short<253>,
     standalone: bool,
     pool: AddressPool,
+    router_service: Key,
 });
 
 /// Working memory of reconcile, reused by every run. Built in place.

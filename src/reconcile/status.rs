@@ -49,6 +49,8 @@ pub enum Served {
     NoRouter,
     /// A router could not bind (the message names router, bind and errno).
     BindFailed(Short<{ MAX_MESSAGE_BYTES as usize }>),
+    /// A router did not take the configuration (the message names router, status and what to do).
+    Refused(Short<{ MAX_MESSAGE_BYTES as usize }>),
 }
 
 /// Takes the wanted status of one object.
@@ -233,6 +235,7 @@ fn gateway_programmed(
             no("NoResources", "no router is ready");
         }
         (GatewayProblem::None, Served::BindFailed(message)) => no("Invalid", message.as_str()),
+        (GatewayProblem::None, Served::Refused(message)) => no("NoResources", message.as_str()),
         (GatewayProblem::None, Served::Waiting) if !waits => {
             no("Pending", "waiting until every router serves it");
         }

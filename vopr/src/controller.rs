@@ -7,23 +7,28 @@ use crate::api_server::{Api, api_address};
 use crate::checkers::s3;
 use crate::model::object::Kind as ModelKind;
 use crate::network::{EndId, Event as Due, MS, Network, Node, SECOND, SocketEvent, Step, Time};
-use crate::router::{admin_address, clocks, parse};
+use crate::router::{admin_address, clocks, parse, router_of};
 use crate::shadow::Shadow;
 use crate::tables::Tables;
 use crate::workload::CONTROLLER;
 use serval::config::Report;
-use serval::config::client::{Answer, Ask, Client};
+use serval::config::client::{Answer, Ask, Client, HEAD_BYTES};
+use serval::config::fleet::Fleet;
 use serval::controller::{Controller, StatusQueue};
 use serval::kube::Trouble;
 use serval::kube::kind::Watched;
 use serval::kube::watch::{Event, Input, Output, Settings as WatchSettings, Watch};
-use serval::limits::{Capacities, ENDPOINT_SYNC_PERIOD_MS};
+use serval::limits::{
+    Capacities, ENDPOINT_SYNC_PERIOD_MS, MAX_PUSHES_AT_ONCE, MAX_RECORD_SIZE_BYTES,
+    MAX_REPORTS_AT_ONCE, PUSH_RETRY_MIN_MS,
+};
 use serval::reconcile::Settings;
 use serval::reconcile::addresses::AddressPool;
 use serval::resource::document::{Document, Value};
 use serval::resource::store::Upserted;
 use serval::resource::{Key, Kind, Meta};
 use serval::stdx::{Duration, Full, Prng, Short, zeroed_box};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 struct Watcher {
@@ -35,12 +40,17 @@ struct Watcher {
     shadow: Shadow,
 }
 
-struct Socket {
-    client: Box<Client>,
+/// As `RouterSockets`, on simulated streams.
+struct Sockets<const OUTPUT: usize, const SLOTS: usize> {
+    fleet: Fleet<SLOTS>,
+    slots: Vec<Socket<OUTPUT>>,
+}
+
+struct Socket<const OUTPUT: usize> {
+    client: Box<Client<OUTPUT>>,
     end: Option<EndId>,
     is_open: bool,
     is_asked: bool,
-    router: usize,
 }
 
 /// A status on its way to the API server.
@@ -81,8 +91,10 @@ pub struct Process {
     pub number: u64,
     pub controller: Box<Controller>,
     watchers: Vec<Watcher>,
-    syncs: Vec<Socket>,
-    pushes: Vec<Socket>,
+    syncs: Sockets<HEAD_BYTES, { MAX_REPORTS_AT_ONCE as usize }>,
+    pushes: Sockets<{ MAX_RECORD_SIZE_BYTES as usize }, { MAX_PUSHES_AT_ONCE as usize }>,
+    /// The roster that the sockets know.
+    roster: u64,
     document: Box<Document>,
     epoch: Epoch,
     relisted: Time,
@@ -109,12 +121,6 @@ pub struct Around<'a> {
     pub counts: &'a mut Counts,
 }
 
-fn socket(router: usize) -> Socket {
-    let mut client = zeroed_box::<Client>();
-    client.clear(admin_address(router));
-    Socket { client, end: None, is_open: false, is_asked: false, router }
-}
-
 impl Process {
     /// A controller that begins.
     pub fn start(prng: &mut Prng, routers: usize, caps: &Capacities, net: &mut Network) -> Process {
@@ -123,6 +129,7 @@ impl Process {
             controller: Short::new(CONTROLLER).expect("short enough"),
             standalone: false,
             pool: AddressPool::parse("10.240.0.1-10.240.0.3").expect("three addresses"),
+            router_service: Key::default(),
         };
         controller.init(settings, caps);
         for router in 0..routers {
@@ -151,8 +158,9 @@ impl Process {
             number: prng.next_u64(),
             controller,
             watchers,
-            syncs: (0..routers).map(socket).collect(),
-            pushes: (0..routers).map(socket).collect(),
+            syncs: Sockets::new(),
+            pushes: Sockets::new(),
+            roster: u64::MAX,
             document: zeroed_box::<Document>(),
             epoch: Epoch::Waiting(net.now + patience),
             relisted: net.now,
@@ -176,15 +184,8 @@ impl Process {
         if let Some(index) = self.watchers.iter().position(|w| w.end == Some(end)) {
             self.watcher_socket(index, what, api, around);
         }
-        for socket in self.syncs.iter_mut().chain(&mut self.pushes) {
-            if socket.end == Some(end) && what == SocketEvent::Refused {
-                around.net.close(end, false);
-                socket.end = None;
-                socket.client.failed(clocks(around.net.now), &mut self.prng);
-            } else if socket.end == Some(end) {
-                socket.is_open = true;
-            }
-        }
+        self.syncs.on_socket(end, what, around.net, &mut self.prng);
+        self.pushes.on_socket(end, what, around.net, &mut self.prng);
         self.run(api, around);
     }
 
@@ -327,6 +328,7 @@ impl Process {
             let table = s3::published(published, &objects, exact, around.net);
             around.tables.publish(published.identity.checksum, Rc::new(table));
         }
+        self.take_roster(around.net);
         self.push(around);
         let due = around.net.now + self.prng.range(MS, 200 * MS);
         let before = self.orders.len();
@@ -365,19 +367,29 @@ impl Process {
     fn ask_reports(&mut self, around: &mut Around<'_>) {
         let now = clocks(around.net.now);
         let period = Duration::from_millis(u64::from(ENDPOINT_SYNC_PERIOD_MS));
-        for socket in &mut self.syncs {
-            if let Some(answer) = socket.drive(None, around.net, &mut self.prng) {
-                if answer.status == 200 && parse(socket.client.body(), &mut self.document) {
-                    let report = Report::read(self.document.root());
-                    let report = report.expect("a router's report can be read");
-                    self.controller.report(admin_address(socket.router), &report, now);
-                }
-                socket.client.rest(now.mono + period);
+        for slot in 0..MAX_REPORTS_AT_ONCE as usize {
+            let Some(address) = self.syncs.fleet.address(slot) else { continue };
+            let answer = self.syncs.drive(slot, None, around.net, &mut self.prng);
+            let Some(answer) = answer else { continue };
+            if answer.status == 200 && parse(self.syncs.body(slot), &mut self.document) {
+                let report = Report::read(self.document.root());
+                let report = report.expect("a router's report can be read");
+                self.controller.report(address, &report, now);
             }
-            if socket.client.may_begin(now) {
-                socket.begin(Ask::Report, around.net);
-            }
+            self.syncs.fleet.answered(slot, now.mono + period);
         }
+        self.syncs.begin(Ask::Report, |_| true, around.net);
+    }
+
+    fn take_roster(&mut self, net: &mut Network) {
+        if self.roster == self.controller.roster_version() {
+            return;
+        }
+        self.roster = self.controller.roster_version();
+        let routers = self.controller.routers().iter().map(|r| r.address);
+        let now = clocks(net.now);
+        self.syncs.fleet.set(routers.clone(), now).expect("as many as the controller has");
+        self.pushes.fleet.set(routers, now).expect("as many as the controller has");
     }
 
     fn take_epoch(&mut self, api: &mut Api, net: &mut Network) {
@@ -402,73 +414,106 @@ impl Process {
     }
 
     fn push(&mut self, around: &mut Around<'_>) {
-        let now = clocks(around.net.now);
-        for index in 0..self.pushes.len() {
-            let socket = &mut self.pushes[index];
+        for slot in 0..MAX_PUSHES_AT_ONCE as usize {
             let published = self.controller.published();
-            let answer = socket.drive(published, around.net, &mut self.prng);
+            let answer = self.pushes.drive(slot, published, around.net, &mut self.prng);
             if let Some(answer) = answer {
-                self.take_answer(index, answer, around);
-            }
-            let address = admin_address(self.pushes[index].router);
-            let router = self.controller.routers().iter().find(|r| r.address == address);
-            let behind = router.is_some_and(|r| self.controller.needs_push(r));
-            let socket = &mut self.pushes[index];
-            if behind && socket.client.may_begin(now) {
-                around.counts.pushes += 1;
-                socket.begin(Ask::Push, around.net);
+                self.take_answer(slot, answer, around);
             }
         }
+        let controller = &self.controller;
+        let begun = self.pushes.begin(Ask::Push, |a| controller.is_behind(a), around.net);
+        around.counts.pushes += begun;
     }
 
-    fn take_answer(&mut self, index: usize, answer: Answer, around: &mut Around<'_>) {
-        let socket = &self.pushes[index];
-        let address = admin_address(socket.router);
+    fn take_answer(&mut self, slot: usize, answer: Answer, around: &mut Around<'_>) {
+        let address = self.pushes.fleet.address(slot).expect("it answered");
         let now = clocks(around.net.now);
-        if answer.status == 200 {
-            assert!(parse(socket.client.body(), &mut self.document), "a report is JSON");
+        let pause = if answer.status == 200 {
+            assert!(parse(self.pushes.body(slot), &mut self.document), "a report is JSON");
             let report = Report::read(self.document.root()).expect("a report can be read");
             self.controller.report(address, &report, now);
-            return;
-        }
-        let text = format!("router {} answered {} to a push", socket.router, answer.status);
-        around.net.trace.say(around.net.now, &text);
-        self.controller.push_refused(address, answer.identity, answer.status);
-        self.pushes[index].client.rest(now.mono + Duration::from_secs(1));
+            Duration::from_millis(u64::from(PUSH_RETRY_MIN_MS))
+        } else {
+            let text = format!("router {address} answered {} to a push", answer.status);
+            around.net.trace.say(around.net.now, &text);
+            self.controller.push_refused(address, answer.identity, answer.status);
+            Duration::from_secs(1)
+        };
+        self.pushes.fleet.answered(slot, now.mono + pause);
     }
 }
 
-impl Socket {
-    fn begin(&mut self, ask: Ask, net: &mut Network) {
-        self.client.begin(ask, clocks(net.now));
-        let to = admin_address(self.router);
-        self.end = Some(net.connect(Node::Controller, Node::Router(self.router), to));
-        (self.is_open, self.is_asked) = (false, false);
+impl<const OUTPUT: usize, const SLOTS: usize> Sockets<OUTPUT, SLOTS> {
+    fn new() -> Self {
+        let slot = |_| Socket {
+            client: zeroed_box::<Client<OUTPUT>>(),
+            end: None,
+            is_open: false,
+            is_asked: false,
+        };
+        Sockets { fleet: Fleet::new(), slots: (0..SLOTS).map(slot).collect() }
     }
 
-    /// As `RouterSocket::drive`.
+    fn on_socket(&mut self, end: EndId, what: SocketEvent, net: &mut Network, prng: &mut Prng) {
+        let Some(slot) = self.slots.iter().position(|s| s.end == Some(end)) else { return };
+        if what == SocketEvent::Refused {
+            self.slots[slot].give_up(net);
+            self.fleet.failed(slot, clocks(net.now), prng);
+        } else {
+            self.slots[slot].is_open = true;
+        }
+    }
+
+    /// How many talks began.
+    fn begin(&mut self, ask: Ask, wanted: impl Fn(SocketAddr) -> bool, net: &mut Network) -> u64 {
+        let mut begun = 0;
+        while let Some((slot, address)) = self.fleet.begin(clocks(net.now), &wanted) {
+            let socket = &mut self.slots[slot];
+            socket.client.begin(ask, address, clocks(net.now));
+            let router = router_of(address);
+            socket.end = Some(net.connect(Node::Controller, Node::Router(router), address));
+            (socket.is_open, socket.is_asked) = (false, false);
+            begun += 1;
+        }
+        begun
+    }
+
     fn drive(
         &mut self,
+        slot: usize,
         published: Option<&serval::config::Snapshot>,
         net: &mut Network,
         prng: &mut Prng,
     ) -> Option<Answer> {
-        let end = self.end?;
-        let now = clocks(net.now);
-        match self.exchange(end, published, net) {
-            Ok(None) if !self.client.is_late(now) => None,
+        let socket = &mut self.slots[slot];
+        let end = socket.end?;
+        match socket.exchange(end, published, net) {
+            Ok(None) if !socket.client.is_late(clocks(net.now)) => None,
             Ok(Some(answer)) => {
                 net.close(end, false);
-                self.end = None;
+                socket.end = None;
                 Some(answer)
             }
             _ => {
-                net.close(end, false);
-                self.end = None;
-                self.client.failed(now, prng);
+                socket.give_up(net);
+                self.fleet.failed(slot, clocks(net.now), prng);
                 None
             }
         }
+    }
+
+    fn body(&self, slot: usize) -> &[u8] {
+        self.slots[slot].client.body()
+    }
+}
+
+impl<const OUTPUT: usize> Socket<OUTPUT> {
+    fn give_up(&mut self, net: &mut Network) {
+        if let Some(end) = self.end.take() {
+            net.close(end, false);
+        }
+        self.client.failed();
     }
 
     fn exchange(
@@ -502,7 +547,7 @@ impl Socket {
                 return Ok(None);
             }
             self.client.room()[..bytes.len()].copy_from_slice(&bytes);
-            if let Some(answer) = self.client.received(bytes.len(), now) {
+            if let Some(answer) = self.client.received(bytes.len()) {
                 return Ok(Some(answer));
             }
             if bytes.is_empty() {

@@ -78,6 +78,11 @@ pub fn admin_address(index: usize) -> SocketAddr {
     SocketAddr::from(([10, 9, 0, index as u8 + 1], 9901))
 }
 
+/// The router of an admin address.
+pub fn router_of(address: SocketAddr) -> usize {
+    (0..).find(|&index| admin_address(index) == address).expect("an admin address")
+}
+
 fn storage(capacities: &Capacities) -> (&'static ConfigStorage, u32) {
     if let Some(old) = STORAGES.with(|s| s.borrow_mut().pop()) {
         return old;

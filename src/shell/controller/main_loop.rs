@@ -3,14 +3,16 @@
 //! In: records of the watch threads, reports, results of status writes. Out: pushes to routers,
 //! orders to the status thread, numbers for the admin thread.
 
+use super::endpoint_sync::{RosterProducer, read_report, send_roster};
 use super::numbers::Numbers;
-use super::router_socket::RouterSocket;
+use super::router_socket::RouterSockets;
 use super::status_writer::{Bell, OrderProducer, Outcome, order_epoch, order_status};
 use crate::config::Report;
-use crate::config::client::Ask;
+use crate::config::client::{Answer, Ask};
 use crate::controller::{Controller, StatusQueue};
 use crate::limits::{
-    BACKOFF_SILENT_MAX_MS, ENDPOINT_SYNC_PERIOD_MS, REPORT_RING_BYTES, RESULT_RING_BYTES,
+    BACKOFF_SILENT_MAX_MS, ENDPOINT_SYNC_PERIOD_MS, MAX_PUSHES_AT_ONCE, MAX_RECORD_SIZE_BYTES,
+    PUSH_RETRY_MIN_MS, REPORT_RING_BYTES, RESULT_RING_BYTES,
 };
 use crate::resource::document::Document;
 use crate::resource::store::Upserted;
@@ -22,13 +24,17 @@ use crate::shell::{clock, json};
 use crate::stdx::ring::Consumer;
 use crate::stdx::{Duration, Full, Instant, Now, Prng, Short};
 use core::sync::atomic::{AtomicBool, Ordering};
-use mio::{Events, Poll};
+use mio::{Events, Poll, Waker};
 use std::boxed::Box;
 use std::sync::Arc;
 use std::vec::Vec;
 
 /// Records of one feed taken before the others get their turn.
 const RECORDS_PER_TURN: u32 = 256;
+
+/// The sockets of this thread.
+pub type Pushers =
+    RouterSockets<{ MAX_RECORD_SIZE_BYTES as usize }, { MAX_PUSHES_AT_ONCE as usize }>;
 
 /// What the thread needs, built before it starts.
 #[expect(missing_debug_implementations, reason = "sockets say nothing")]
@@ -45,8 +51,14 @@ pub struct MainLoop {
     pub results: Consumer<'static, { RESULT_RING_BYTES as usize }>,
     /// Wakes the status thread.
     pub bell: Arc<Bell>,
-    /// One socket per router.
-    pub sockets: Vec<RouterSocket>,
+    /// Sockets to push by.
+    pub sockets: Pushers,
+    /// Rosters to the endpoint-sync thread.
+    pub rosters: RosterProducer,
+    /// The roster it has.
+    pub roster_sent: u64,
+    /// Wakes it.
+    pub sync: Arc<Waker>,
     /// What the admin thread shows.
     pub numbers: Arc<Numbers>,
     /// The poll that others wake.
@@ -102,6 +114,7 @@ impl MainLoop {
                 let (epoch, generation) = (identity.epoch, identity.generation);
                 log!(Info, "controller", "published epoch={epoch} generation={generation}");
             }
+            self.send_roster(now);
             self.push(now);
             self.write_statuses(now);
             self.numbers.update(&mut self.controller);
@@ -113,7 +126,7 @@ impl MainLoop {
     }
 
     fn wait(&self, now: Now) -> Duration {
-        let due = self.sockets.iter().map(RouterSocket::timeout).min().unwrap_or(Instant::NEVER);
+        let due = self.sockets.timeout(|address| self.controller.is_behind(address));
         let due = if due <= now.mono { now.mono + Duration::from_millis(100) } else { due };
         due.since(now.mono).min(Duration::from_millis(500))
     }
@@ -147,12 +160,10 @@ impl MainLoop {
 
     fn take_reports(&mut self, now: Now) {
         while let Some(record) = self.reports.peek() {
-            let (index, body) = record.split_at(4);
-            let index = u32::from_le_bytes(index.try_into().unwrap_or([0; 4])) as usize;
+            let (address, body) = read_report(record);
             let parsed = json::parse(body, &mut self.document).is_ok();
-            let report = parsed.then(|| Report::read(self.document.root())).flatten();
-            if let (Some(report), Some(socket)) = (report, self.sockets.get(index)) {
-                self.controller.report(socket.address(), &report, now);
+            if let Some(report) = parsed.then(|| Report::read(self.document.root())).flatten() {
+                self.controller.report(address, &report, now);
             }
             self.reports.pop();
         }
@@ -195,42 +206,54 @@ impl MainLoop {
         }
     }
 
-    /// Pushes to every router that is behind.
-    fn push(&mut self, now: Now) {
-        for index in 0..self.sockets.len() {
-            let socket = &mut self.sockets[index];
-            let published = self.controller.published();
-            let answer = socket.drive(published, self.secret.as_str(), now, &mut self.prng);
-            if let Some(answer) = answer {
-                self.take_answer(index, answer, now);
-            }
-            let address = self.sockets[index].address();
-            let router = self.controller.routers().iter().find(|r| r.address == address);
-            let behind = router.is_some_and(|r| self.controller.needs_push(r));
-            let socket = &mut self.sockets[index];
-            if behind && socket.client.may_begin(now) {
-                socket.begin(Ask::Push, self.poll.registry(), now, &mut self.prng);
-            }
+    /// A router came or went.
+    fn send_roster(&mut self, now: Now) {
+        let version = self.controller.roster_version();
+        if self.roster_sent == version {
+            return;
+        }
+        let routers = self.controller.routers().iter().map(|r| r.address);
+        log!(Info, "controller", "routers={}", routers.len());
+        self.sockets.fleet.set(routers.clone(), now).expect("at most MAX_ROUTERS");
+        // A full ring: the next turn tries again.
+        if send_roster(&mut self.rosters, routers).is_ok() {
+            self.roster_sent = version;
+            let _ = self.sync.wake();
         }
     }
 
-    fn take_answer(&mut self, index: usize, answer: crate::config::client::Answer, now: Now) {
-        let socket = &self.sockets[index];
-        let address = socket.address();
-        let body = socket.client.body();
+    /// Pushes to every router that is behind.
+    fn push(&mut self, now: Now) {
+        for slot in 0..MAX_PUSHES_AT_ONCE as usize {
+            let (published, secret) = (self.controller.published(), self.secret.as_str());
+            let answer = self.sockets.drive(slot, published, secret, now, &mut self.prng);
+            if let Some(answer) = answer {
+                self.take_answer(slot, answer, now);
+            }
+        }
+        let (controller, registry) = (&self.controller, self.poll.registry());
+        let behind = |address| controller.is_behind(address);
+        self.sockets.begin(Ask::Push, behind, registry, now, &mut self.prng);
+    }
+
+    fn take_answer(&mut self, slot: usize, answer: Answer, now: Now) {
+        let address = self.sockets.fleet.address(slot).expect("it answered");
         let (status, identity) = (answer.status, answer.identity);
-        if status == 200 {
+        let body = self.sockets.body(slot);
+        let pause = if status == 200 {
             let parsed = json::parse(body, &mut self.document).is_ok();
             if let Some(report) = parsed.then(|| Report::read(self.document.root())).flatten() {
                 self.controller.report(address, &report, now);
             }
-            return;
-        }
-        let text = core::str::from_utf8(body).unwrap_or("").trim();
-        log!(Warn, "push", "router {address} answered {status}: {text}");
-        self.controller.push_refused(address, identity, status);
-        // Whatever it waits for takes longer than a retry of a broken connection.
-        self.sockets[index].client.rest(now.mono + Duration::from_secs(1));
+            Duration::from_millis(u64::from(PUSH_RETRY_MIN_MS))
+        } else {
+            let text = core::str::from_utf8(body).unwrap_or("").trim();
+            log!(Warn, "push", "router {address} answered {status}: {text}");
+            self.controller.push_refused(address, identity, status);
+            // Whatever it waits for takes longer than a retry of a broken connection.
+            Duration::from_secs(1)
+        };
+        self.sockets.fleet.answered(slot, now.mono + pause);
     }
 
     fn write_statuses(&mut self, now: Now) {

@@ -32,11 +32,11 @@ use crate::stdx::ring::Ring;
 use crate::stdx::{Duration, Prng, Short};
 use admin_pages::AdminPages;
 use core::sync::atomic::{AtomicBool, Ordering};
-use endpoint_sync::EndpointSync;
+use endpoint_sync::{EndpointSync, ReportProducer, RosterProducer};
 use main_loop::MainLoop;
 use mio::{Events, Poll, Token, Waker};
 use numbers::Numbers;
-use router_socket::RouterSocket;
+use router_socket::RouterSockets;
 use status_writer::{Bell, StatusWriter};
 use std::boxed::Box;
 use std::format;
@@ -54,7 +54,7 @@ pub struct ControllerOptions {
     pub capacities: Capacities,
     /// Settings of reconcile.
     pub settings: Settings,
-    /// Admin ports of the routers.
+    /// Admin ports of the routers; none when Settings::router_service names them.
     pub routers: Vec<SocketAddr>,
     /// The routers' admin token; empty for none.
     pub secret: String,
@@ -116,23 +116,17 @@ pub fn spawn(options: &ControllerOptions, crew: &mut Crew) -> Result<Handle, Str
     };
     let status = writer.client.stopper();
     spawn_status(writer, crew);
-    let sync = prng.child("sync");
-    let (routers, told) = (&options.routers, notify.clone());
-    let sync = EndpointSync::new(routers, reports.0, told, stop.clone(), sync).map_err(io)?;
-    crew.spawn("endpoint-sync", move |gate| {
-        gate.wait();
-        sync.run();
-    });
+    let threads = (&notify, &stop);
+    let (rosters, sync) = spawn_sync(reports.0, threads, prng.child("sync"), crew).map_err(io)?;
     spawn_admin(options, &numbers, &stop, crew)?;
 
     let mut controller = boxed_zeroed::<Controller>();
     controller.init(options.settings, &options.capacities);
-    for &router in routers {
+    for &router in &options.routers {
         if !controller.add_router(router, clock::now()) {
             return Err("more --router than --max-routers allows".to_string());
         }
     }
-    let sockets = routers.iter().enumerate().map(|(i, &a)| RouterSocket::new(a, Token(i)));
     let main = MainLoop {
         controller,
         feeds,
@@ -140,7 +134,11 @@ pub fn spawn(options: &ControllerOptions, crew: &mut Crew) -> Result<Handle, Str
         orders: orders.0,
         results: results.1,
         bell: bell.clone(),
-        sockets: sockets.collect(),
+        sockets: RouterSockets::new(),
+        rosters,
+        // No roster has this version: the first is sent, even an empty one.
+        roster_sent: u64::MAX,
+        sync: sync.clone(),
         numbers,
         poll,
         events: Events::with_capacity(256),
@@ -154,7 +152,7 @@ pub fn spawn(options: &ControllerOptions, crew: &mut Crew) -> Result<Handle, Str
         gate.wait();
         main.run();
     });
-    Ok(Handle { stop, wakers: std::vec![notify], bell, status })
+    Ok(Handle { stop, wakers: std::vec![notify, sync], bell, status })
 }
 
 fn access(options: &ControllerOptions) -> Result<Arc<Access>, String> {
@@ -171,6 +169,23 @@ fn spawn_status(writer: StatusWriter, crew: &mut Crew) {
         gate.wait();
         writer.run();
     });
+}
+
+/// The way to send rosters to the endpoint-sync thread, and to wake it.
+fn spawn_sync(
+    reports: ReportProducer,
+    (notify, stop): (&Arc<Waker>, &Arc<AtomicBool>),
+    prng: Prng,
+    crew: &mut Crew,
+) -> std::io::Result<(RosterProducer, Arc<Waker>)> {
+    let rosters = Box::leak(boxed_zeroed::<Ring<_>>()).split();
+    let sync = EndpointSync::new(rosters.1, reports, notify.clone(), stop.clone(), prng);
+    let (sync, waker) = sync?;
+    crew.spawn("endpoint-sync", move |gate| {
+        gate.wait();
+        sync.run();
+    });
+    Ok((rosters.0, waker))
 }
 
 fn spawn_watches(
