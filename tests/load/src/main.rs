@@ -1,0 +1,150 @@
+//! Load that judges every answer, and the backends that it needs.
+//!
+//! In: a command line. Out: one line of JSON on stdout; failures on stderr; exit code 0 when no
+//! request failed, no count differs and no second had fewer answers than asked for; else 1.
+
+#![allow(clippy::disallowed_methods, reason = "nothing is sealed here")]
+
+mod backend;
+mod expected;
+mod generations;
+mod generator;
+mod http;
+mod stamp;
+mod summary;
+
+use expected::{Expected, Rotation};
+use generator::{Generator, Outcome, Target};
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use summary::percentile;
+
+const USAGE: &str = "\
+usage: serval-load backend ADDRESS=NAME...
+       serval-load run --target ADDRESS [FLAGS]           until its standard input ends
+       serval-load generations --target ADDRESS --api ADDRESS --admin ADDRESS --route NAME
+                               --count N [FLAGS]
+
+  --target ADDRESS     the router
+  --host NAME          Host field (serval.test)
+  --path PATH          what paths begin with (empty)
+  --backends LIST      ADDRESS=NAME,...: may answer, and are asked what came; in `generations` the
+                       route's backend at generation g is the one at g modulo their number
+  --rate N             requests a second (600)
+  --rate-min N         fewest good answers in any whole second (500)
+  --threads N          requests at once at most (32)
+  --api, --admin       `kubectl proxy`; the router's admin port
+  --route NAME         HTTPRoute in the namespace default
+  --count N            changes
+";
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let ended = match arguments.split_first() {
+        Some((mode, rest)) if mode == "backend" => listens(rest).and_then(backend::serve),
+        Some((mode, rest)) if mode == "run" => flags(rest).and_then(|flags| run(&flags)),
+        Some((mode, rest)) if mode == "generations" => flags(rest).and_then(|f| generations(&f)),
+        _ => Err(USAGE.to_string()),
+    };
+    if let Err(text) = ended {
+        eprintln!("serval-load: {text}");
+        std::process::exit(1);
+    }
+}
+
+type Flags = HashMap<String, String>;
+
+fn flags(arguments: &[String]) -> Result<Flags, String> {
+    let known = |name: &str| USAGE.contains(&format!("{name} ")) || name == "--api";
+    let mut flags = Flags::new();
+    for pair in arguments.chunks(2) {
+        match pair {
+            [name, value] if name.starts_with("--") && known(name) => {
+                flags.insert(name.clone(), value.clone());
+            }
+            other => return Err(format!("{other:?}\n{USAGE}")),
+        }
+    }
+    Ok(flags)
+}
+
+fn listens(words: &[String]) -> Result<Vec<(SocketAddr, String)>, String> {
+    let listen = |word: &String| {
+        let (address, name) = word.split_once('=').ok_or(format!("{word}: ADDRESS=NAME"))?;
+        let address = address.parse().map_err(|error| format!("{word}: {error}"))?;
+        Ok((address, name.to_string()))
+    };
+    words.iter().map(listen).collect()
+}
+
+fn parsed<T: std::str::FromStr>(flags: &Flags, name: &str, default: &str) -> Result<T, String> {
+    let text = flags.get(name).map_or(default, String::as_str);
+    text.parse().map_err(|_| format!("{name} '{text}'\n{USAGE}"))
+}
+
+fn target(flags: &Flags) -> Result<(Target, Vec<String>), String> {
+    let list = flags.get("--backends").map(String::as_str).unwrap_or_default();
+    let words: Vec<String> = list.split(',').filter(|w| !w.is_empty()).map(String::from).collect();
+    let (count_at, names) = listens(&words)?.into_iter().unzip();
+    let target = Target {
+        address: parsed(flags, "--target", "")?,
+        host: parsed(flags, "--host", "serval.test")?,
+        path: parsed(flags, "--path", "")?,
+        rate: parsed(flags, "--rate", "600")?,
+        threads: parsed(flags, "--threads", "32")?,
+        count_at,
+    };
+    if target.rate == 0 || target.threads == 0 {
+        return Err("--rate and --threads must be more than 0".into());
+    }
+    Ok((target, names))
+}
+
+fn run(flags: &Flags) -> Result<(), String> {
+    let (target, names) = target(flags)?;
+    let generator = Generator::start(target, Arc::new(Expected::Any(names)));
+    // Whoever started us ends the run by closing our standard input.
+    let read = std::io::stdin().read_to_end(&mut Vec::new());
+    read.map_err(|error| format!("standard input: {error}"))?;
+    judge(flags, generator.finish(), "")
+}
+
+fn generations(flags: &Flags) -> Result<(), String> {
+    let (target, names) = target(flags)?;
+    if names.len() < 3 {
+        return Err("--backends: at least three".into());
+    }
+    let (api, admin) = (parsed(flags, "--api", "")?, parsed(flags, "--admin", "")?);
+    let route: String = parsed(flags, "--route", "")?;
+    let count = parsed(flags, "--count", "")?;
+    let expected = Arc::new(Expected::Rotating(Rotation::new(names)));
+    let Expected::Rotating(rotation) = &*expected else { unreachable!("just made") };
+    let generator = Generator::start(target, Arc::clone(&expected));
+    let places = generations::Places { api, admin, route: &route };
+    let changed = generations::run(places, rotation, count);
+    let outcome = generator.finish();
+    let micros = changed.as_deref().unwrap_or(&[]);
+    let [p50, p99, max] = [50, 99, 100].map(|percent| percentile(micros, percent));
+    let more = format!(
+        r#","generations":{},"change_p50_us":{p50},"change_p99_us":{p99},"change_max_us":{max}"#,
+        rotation.confirmed(),
+    );
+    let judged = judge(flags, outcome, &more);
+    changed.map(drop).and(judged)
+}
+
+fn judge(flags: &Flags, mut outcome: Outcome, more: &str) -> Result<(), String> {
+    let (seconds, replayed) = (outcome.seconds, outcome.replayed);
+    let rate_min: u64 = parsed(flags, "--rate-min", "500")?;
+    let more = format!(r#","replayed":{replayed}{more}"#);
+    println!("{}", outcome.summary.line(seconds, &more));
+    let (failed, rate) = (outcome.summary.failures(), outcome.summary.rate_min(seconds));
+    match outcome.miscounted {
+        _ if failed > 0 => Err(format!("{failed} requests failed")),
+        Some(text) => Err(text),
+        None if rate < rate_min => Err(format!("{rate} answers in one second, not {rate_min}")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,301 @@
+//! `serval run` and `serval check` as an operator meets them: the real binary, a copy of
+//! docs/example, real sockets.
+//!
+//! In: edits of the folder. Out: where requests go, how soon, what the log and the exit codes say.
+
+#![allow(clippy::disallowed_methods, reason = "tests have files and clocks of their own")]
+
+#[path = "router/harness.rs"]
+mod harness;
+
+use harness::{Client, echo, free_port, wait_for};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{JoinHandle, spawn};
+use std::time::{Duration, Instant};
+
+const SERVAL: &str = env!("CARGO_BIN_EXE_serval");
+/// What the README promises of an edit.
+const LIVE_WITHIN: Duration = Duration::from_secs(1);
+
+/// A folder that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let name = format!("serval-standalone-{name}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    /// docs/example, with these ports in place of 8080, 3001 and 3002.
+    fn example(name: &str, port: u16, red: SocketAddr, blue: SocketAddr) -> Folder {
+        let folder = Folder::new(name);
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/example");
+        for entry in fs::read_dir(example).unwrap() {
+            let entry = entry.unwrap();
+            let text = fs::read_to_string(entry.path()).unwrap();
+            let text = text
+                .replace("port: 8080", &format!("port: {port}"))
+                .replace("port: 3001", &format!("port: {}", red.port()))
+                .replace("port: 3002", &format!("port: {}", blue.port()));
+            fs::write(folder.0.join(entry.file_name()), text).unwrap();
+        }
+        folder
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.0.join(name)).unwrap()
+    }
+
+    /// As an editor does it: a new file in the old one's place.
+    fn write(&self, name: &str, text: &str) {
+        let beside = self.0.join(format!(".{name}.new"));
+        fs::write(&beside, text).unwrap();
+        fs::rename(beside, self.0.join(name)).unwrap();
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// `serval run`, and its log.
+struct Serval {
+    process: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    port: u16,
+    admin: u16,
+}
+
+impl Serval {
+    fn start(folder: &Folder, port: u16, more: &[&str]) -> Serval {
+        let admin = free_port();
+        let mut process = Command::new(SERVAL)
+            .args(["run", "--manifests", folder.path(), "--admin", &format!("127.0.0.1:{admin}")])
+            .args(more)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (log, lines) = (Arc::new(Mutex::new(Vec::new())), process.stderr.take().unwrap());
+        let all = Arc::clone(&log);
+        spawn(move || {
+            for line in BufReader::new(lines).lines().map_while(Result::ok) {
+                all.lock().unwrap().push(line);
+            }
+        });
+        let mut serval = Serval { process, log, port, admin };
+        wait_for("serval listens", || {
+            assert_eq!(serval.process.try_wait().unwrap(), None, "{:?}", serval.log);
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        serval
+    }
+
+    /// The backend that answers, or the status.
+    fn who(&self, path: &str) -> String {
+        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
+        who(&mut Client::connect(address), path)
+    }
+
+    fn goes_live(&self, what: &str, path: &str, backend: &str) {
+        let from = Instant::now();
+        wait_for(what, || self.who(path) == backend);
+        let took = from.elapsed();
+        assert!(took < LIVE_WITHIN, "{what}: after {took:?}");
+    }
+
+    fn logs(&self, part: &str) -> bool {
+        self.log.lock().unwrap().iter().any(|line| line.contains(part))
+    }
+
+    fn generation(&self) -> String {
+        let mut admin = Client::connect(SocketAddr::from(([127, 0, 0, 1], self.admin)));
+        let report = admin.get("/status");
+        let rest = report.text().split_once("\"generation\":").expect("a report").1;
+        rest.split(',').next().unwrap().to_string()
+    }
+
+    /// SIGTERM, and its exit code.
+    fn end(mut self) -> Option<i32> {
+        let pid = i32::try_from(self.process.id()).unwrap();
+        // SAFETY: a plain call; the process is a child that nobody has waited for.
+        assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
+        self.process.wait().unwrap().code()
+    }
+}
+
+impl Drop for Serval {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn who(client: &mut Client, path: &str) -> String {
+    let answer = client.get(path);
+    match answer.status() {
+        200 => answer.text().split(' ').next().unwrap().to_string(),
+        status => status.to_string(),
+    }
+}
+
+/// One client on one kept connection that asks for /blue all the time, and must get it.
+struct Traffic {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<u64>,
+}
+
+impl Traffic {
+    fn start(port: u16) -> Traffic {
+        let stop = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&stop);
+        let thread = spawn(move || {
+            let mut client = Client::connect(SocketAddr::from(([127, 0, 0, 1], port)));
+            let mut asked = 0;
+            while !ends.load(Ordering::SeqCst) {
+                assert_eq!(who(&mut client, "/blue"), "blue", "request {asked}");
+                asked += 1;
+            }
+            asked
+        });
+        Traffic { stop, thread }
+    }
+
+    fn finish(self) -> u64 {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.join().expect("no request failed")
+    }
+}
+
+/// The number of the first line with this text.
+fn line_of(text: &str, part: &str) -> usize {
+    text.lines().position(|line| line.contains(part)).expect("the text is there") + 1
+}
+
+#[test]
+fn edits_go_live_and_mistakes_change_nothing() {
+    let port = free_port();
+    let folder = Folder::example("edits", port, echo("red"), echo("blue"));
+    let serval = Serval::start(&folder, port, &[]);
+    assert_eq!((serval.who("/red").as_str(), serval.who("/blue").as_str()), ("red", "blue"));
+    let both: Vec<String> = (0..200).map(|_| serval.who("/")).collect();
+    let reds = both.iter().filter(|name| *name == "red").count();
+    assert!((100..200).contains(&reds) && both.iter().all(|n| n == "red" || n == "blue"));
+    let traffic = Traffic::start(port);
+
+    let routes = folder.read("routes.yaml");
+    let red_to_blue = routes.replacen("- {name: red, port: 80}", "- {name: blue, port: 80}", 1);
+    folder.write("routes.yaml", &red_to_blue);
+    serval.goes_live("an edit", "/red", "blue");
+
+    // A mistake in a field, one in the syntax, one in an object of a file that is new.
+    let bad_port = routes.replacen("- {name: red, port: 80}", "- {name: red, port: eighty}", 1);
+    let bad_port_at = format!("routes.yaml:{}", line_of(&bad_port, "eighty"));
+    let bad_syntax = routes.replacen("  rules:", "  rules: [", 1);
+    let bad_new = "kind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\nspec: {}\n";
+    let mistakes = [
+        ("routes.yaml", bad_port.as_str(), bad_port_at.as_str()),
+        ("routes.yaml", bad_syntax.as_str(), "routes.yaml:"),
+        ("new.yaml", bad_new, "new.yaml:"),
+    ];
+    let before = serval.generation();
+    for (file, text, named) in mistakes {
+        folder.write(file, text);
+        wait_for(named, || serval.logs(named));
+        assert_eq!(serval.who("/red"), "blue", "{named}: what is served stays");
+        assert_eq!(serval.generation(), before, "{named}");
+    }
+
+    fs::remove_file(folder.0.join("new.yaml")).unwrap();
+    folder.write("routes.yaml", &routes);
+    serval.goes_live("mended", "/red", "red");
+    assert!(traffic.finish() > 100);
+    assert_eq!(serval.end(), Some(0));
+}
+
+#[test]
+fn wrong_at_the_start_is_an_exit_code_unless_there_is_a_last_good_one() {
+    let port = free_port();
+    let (folder, state) =
+        (Folder::example("start", port, echo("red"), echo("blue")), Folder::new("state"));
+    let gateway = folder.read("gateway.yaml");
+    let broken = gateway.replace(&format!("port: {port}"), "port: http");
+    let named = format!("gateway.yaml:{}", line_of(&broken, "port: http"));
+    folder.write("gateway.yaml", &broken);
+    let admin = format!("127.0.0.1:{}", free_port());
+    let refused = run(&["run", "--manifests", folder.path(), "--admin", &admin]);
+    assert_eq!(refused.status.code(), Some(65));
+    assert!(text(&refused.stderr).contains(&named), "{}", text(&refused.stderr));
+
+    folder.write("gateway.yaml", &gateway);
+    let more = ["--state-dir", state.path()];
+    let serval = Serval::start(&folder, port, &more);
+    wait_for("the last good configuration is saved", || state.0.join("snapshot.jsonl").exists());
+    let generation: u64 = serval.generation().parse().unwrap();
+    assert_eq!(serval.end(), Some(0));
+
+    folder.write("gateway.yaml", &broken);
+    let serval = Serval::start(&folder, port, &more);
+    assert!(serval.logs(&named), "{:?}", serval.log);
+    assert_eq!((serval.who("/red").as_str(), serval.who("/blue").as_str()), ("red", "blue"));
+    let routes = folder.read("routes.yaml");
+    folder.write("gateway.yaml", &gateway);
+    folder.write("routes.yaml", &routes.replacen("value: /red", "value: /rouge", 1));
+    serval.goes_live("mended", "/rouge", "red");
+    wait_for("generations go on", || serval.generation() == (generation + 1).to_string());
+    assert_eq!(serval.end(), Some(0));
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(SERVAL).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn check_says_by_its_exit_code_what_is_wrong() {
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], 3001));
+    let folder = Folder::example("check", 8080, anywhere, anywhere);
+    let check = || run(&["check", "--manifests", folder.path()]);
+    let good = check();
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    let statuses = text(&good.stdout);
+    assert!(statuses.lines().any(|l| l.contains("HTTPRoute") && l.contains("colours")));
+    for condition in ["Accepted", "Programmed", "ResolvedRefs"] {
+        let is = |status| format!(r#""type":"{condition}","status":"{status}""#);
+        assert!(statuses.contains(&is("True")) && !statuses.contains(&is("False")), "{statuses}");
+    }
+
+    let routes = folder.read("routes.yaml");
+    folder.write("routes.yaml", &routes.replacen("{name: red,", "{name: nobody,", 1));
+    let refused = check();
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused.stdout));
+    assert!(text(&refused.stdout).contains("BackendNotFound"), "{}", text(&refused.stdout));
+
+    let wrong = routes.replacen("type: PathPrefix", "type: PathSuffix", 1);
+    folder.write("routes.yaml", &wrong);
+    let refused = check();
+    assert_eq!(refused.status.code(), Some(65));
+    let named = format!("routes.yaml:{}", line_of(&wrong, "PathSuffix"));
+    assert!(text(&refused.stderr).contains(&named), "{}", text(&refused.stderr));
+    assert!(refused.stdout.is_empty(), "nothing is said of what would not be served");
+
+    assert_eq!(run(&["check", "--manifests", "/nowhere/at/all"]).status.code(), Some(66));
+    assert_eq!(run(&["check"]).status.code(), Some(64));
+}
