@@ -4,10 +4,11 @@
 //! are closed, so that nobody can keep the port from a controller's push.
 
 use crate::admin::{Connection, Request, Step};
-use crate::limits::{ADMIN_TIMEOUT_MS, MAX_ADMIN_CONNECTIONS};
+use crate::limits::{ADMIN_TIMEOUT_MS, Capacities, LIMITS, MAX_ADMIN_CONNECTIONS};
 use crate::shell::clock;
 use crate::shell::place::boxed_zeroed;
 use crate::stdx::{Duration, Instant, Now};
+use crate::wire::json::JsonWriter;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use std::boxed::Box;
@@ -217,6 +218,21 @@ impl Place {
             }
         }
     }
+}
+
+/// Writes every limit with the value in force as JSON.
+pub fn write_limits(capacities: &Capacities, out: &mut [u8]) -> Option<usize> {
+    let mut json = JsonWriter::new(out);
+    json.begin_array();
+    for limit in LIMITS {
+        let value = capacities.get(limit.name).unwrap_or(limit.default);
+        json.begin_object().member("name", limit.name).member("kind", limit.kind);
+        json.member("unit", limit.unit).key("value").number(value);
+        json.key("min").number(limit.min).key("max").number(limit.max);
+        json.member("why", limit.why).end_object();
+    }
+    json.end_array();
+    json.finish().ok().map(str::len)
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 
 use super::numbers::Numbers;
 use crate::admin::{Connection, Method, Request};
-use crate::limits::{Capacities, LIMITS};
+use crate::limits::Capacities;
 use crate::metrics::Metrics;
 use crate::resource::Kind;
-use crate::shell::admin::Service;
+use crate::shell::admin::{Service, write_limits};
 use crate::stdx::Now;
 use crate::wire::json::JsonWriter;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +33,8 @@ impl AdminPages {
         metrics.gauge("serval_controller_generation", "Its generation", get(&n.generation));
         metrics.gauge("serval_controller_routes", "Its routes", get(&n.routes));
         metrics.gauge("serval_controller_routers", "Routers that reported", get(&n.routers));
+        let what = "Endpoints of the routers' Service beyond --max-routers";
+        metrics.gauge("serval_controller_routers_left_out", what, get(&n.routers_left_out));
         metrics.counter("serval_reconciles_total", "Runs of reconcile", get(&n.reconciles));
         metrics.counter("serval_status_writes_total", "Statuses handed out", get(&n.statuses));
         let what = "Objects that could not be read";
@@ -59,21 +61,6 @@ impl AdminPages {
         json.key("routes").number(get(&self.numbers.routes)).end_object();
         json.finish().ok().map(str::len)
     }
-}
-
-/// Writes every limit with the value in force as JSON.
-pub fn write_limits(capacities: &Capacities, out: &mut [u8]) -> Option<usize> {
-    let mut json = JsonWriter::new(out);
-    json.begin_array();
-    for limit in LIMITS {
-        let value = capacities.get(limit.name).unwrap_or(limit.default);
-        json.begin_object().member("name", limit.name).member("kind", limit.kind);
-        json.member("unit", limit.unit).key("value").number(value);
-        json.key("min").number(limit.min).key("max").number(limit.max);
-        json.member("why", limit.why).end_object();
-    }
-    json.end_array();
-    json.finish().ok().map(str::len)
 }
 
 impl Service for AdminPages {

@@ -17,6 +17,8 @@ pub struct Numbers {
     pub routes: AtomicU64,
     /// Routers that reported.
     pub routers: AtomicU64,
+    /// Endpoints of their Service beyond MAX_ROUTERS.
+    pub routers_left_out: AtomicU64,
     /// Runs of reconcile.
     pub reconciles: AtomicU64,
     /// Statuses handed out.
@@ -42,6 +44,7 @@ impl Numbers {
         let counters = controller.counters();
         set(&self.reconciles, counters.reconciles);
         set(&self.statuses, counters.statuses);
+        set(&self.routers_left_out, counters.routers_left_out);
         set(&self.invalid_objects, counters.invalid_objects);
         for (kind, places) in Kind::ALL.into_iter().zip(&self.objects) {
             let (admitted, refused, capacity) = controller.stores().counts(kind);
