@@ -38,6 +38,8 @@ pub struct Options {
     pub admin: SocketAddr,
     /// `--admin-token-file`.
     pub admin_token_file: String,
+    /// `--listen`, repeated.
+    pub listens: Vec<SocketAddr>,
     /// `--router`, repeated.
     pub routers: Vec<String>,
     /// `--router-service`; without a name: `--router` says them.
@@ -77,6 +79,8 @@ flags:
   --gateway-addresses LIST    addresses for Gateways: 10.0.0.1,10.1.0.0/24,10.2.0.1-10.2.0.9
   --admin ADDRESS:PORT        admin port (router and run: 127.0.0.1:9901, controller: 127.0.0.1:9903)
   --admin-token-file FILE     token that a push needs (controller: that it sends)
+  --listen ADDRESS:PORT       router: without a controller, listen here; may be repeated; routes and
+                              pools come by the admin port (docs/LOCAL.md)
   --router ADDRESS:PORT       controller: a router's admin port; may be repeated
   --router-service NAMESPACE/NAME
                               controller: or the endpoints of this Service, at its port named
@@ -152,6 +156,7 @@ fn defaults(command: Command) -> Options {
         pool: AddressPool::default(),
         admin: SocketAddr::from(([127, 0, 0, 1], port)),
         admin_token_file: String::new(),
+        listens: Vec::new(),
         routers: Vec::new(),
         router_service: Key::default(),
         kubeconfig: String::new(),
@@ -176,6 +181,9 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<(), String> {
         }
         "admin" => options.admin = value.parse().map_err(|_| "must be ADDRESS:PORT")?,
         "admin-token-file" => options.admin_token_file = value.into(),
+        "listen" => {
+            options.listens.push(value.parse().map_err(|_| "must be ADDRESS:PORT")?);
+        }
         "router" => options.routers.push(value.into()),
         "router-service" => {
             let key = value.split_once('/').and_then(|(ns, name)| Key::new(ns, name).ok());

@@ -215,8 +215,9 @@ fn router_options(options: &Options) -> RouterOptions {
         admin: options.admin,
         token: token(options),
         state_dir: options.state_dir.clone(),
-        // Endpoints on loopback are for tests and standalone; a cluster has none.
-        allow_loopback: options.command == Command::Run,
+        listens: options.listens.clone(),
+        // Where tenants name the endpoints, in a cluster, loopback is not theirs to reach.
+        allow_loopback: options.command == Command::Run || !options.listens.is_empty(),
     }
 }
 

@@ -7,19 +7,20 @@
 
 #[path = "router/harness.rs"]
 mod harness;
+#[path = "support/process.rs"]
+mod process;
 
 use harness::{Client, echo, free_port, wait_for};
+use process::{Process, SERVAL};
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, spawn};
 use std::time::{Duration, Instant};
 
-const SERVAL: &str = env!("CARGO_BIN_EXE_serval");
 /// What the README promises of an edit.
 const LIVE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -73,10 +74,9 @@ impl Drop for Folder {
     }
 }
 
-/// `serval run`, and its log.
+/// `serval run`.
 struct Serval {
-    process: Child,
-    log: Arc<Mutex<Vec<String>>>,
+    process: Process,
     port: u16,
     admin: u16,
 }
@@ -84,25 +84,13 @@ struct Serval {
 impl Serval {
     fn start(folder: &Folder, port: u16, more: &[&str]) -> Serval {
         let admin = free_port();
-        let mut process = Command::new(SERVAL)
-            .args(["run", "--manifests", folder.path(), "--admin", &format!("127.0.0.1:{admin}")])
-            .args(more)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (log, lines) = (Arc::new(Mutex::new(Vec::new())), process.stderr.take().unwrap());
-        let all = Arc::clone(&log);
-        spawn(move || {
-            for line in BufReader::new(lines).lines().map_while(Result::ok) {
-                all.lock().unwrap().push(line);
-            }
-        });
-        let mut serval = Serval { process, log, port, admin };
+        let at = format!("127.0.0.1:{admin}");
+        let own = ["run", "--manifests", folder.path(), "--admin", &at];
+        let mut process = Process::start(&[&own, more].concat());
         wait_for("serval listens", || {
-            assert_eq!(serval.process.try_wait().unwrap(), None, "{:?}", serval.log);
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
+            process.runs() && TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
-        serval
+        Serval { process, port, admin }
     }
 
     /// The backend that answers, or the status.
@@ -119,7 +107,7 @@ impl Serval {
     }
 
     fn logs(&self, part: &str) -> bool {
-        self.log.lock().unwrap().iter().any(|line| line.contains(part))
+        self.process.logs(part)
     }
 
     fn generation(&self) -> String {
@@ -129,19 +117,8 @@ impl Serval {
         rest.split(',').next().unwrap().to_string()
     }
 
-    /// SIGTERM, and its exit code.
-    fn end(mut self) -> Option<i32> {
-        let pid = i32::try_from(self.process.id()).unwrap();
-        // SAFETY: a plain call; the process is a child that nobody has waited for.
-        assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
-        self.process.wait().unwrap().code()
-    }
-}
-
-impl Drop for Serval {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+    fn end(self) -> Option<i32> {
+        self.process.end()
     }
 }
 
@@ -250,7 +227,7 @@ fn wrong_at_the_start_is_an_exit_code_unless_there_is_a_last_good_one() {
 
     folder.write("gateway.yaml", &broken);
     let serval = Serval::start(&folder, port, &more);
-    assert!(serval.logs(&named), "{:?}", serval.log);
+    assert!(serval.logs(&named), "not in the log: {named}");
     assert_eq!((serval.who("/red").as_str(), serval.who("/blue").as_str()), ("red", "blue"));
     let routes = folder.read("routes.yaml");
     folder.write("gateway.yaml", &gateway);

@@ -242,16 +242,9 @@ pub fn write_route(s: &Snapshot, route: &Route, json: &mut JsonWriter<'_>) {
         json.begin_object().key("listener").number(host.listener);
         json.member("hostname", text(host.hostname)).end_object();
     }
-    json.end_array().key("matches").begin_array();
-    for m in s.matches.span(route.matches) {
-        let kind = if m.path_kind == PathKind::Exact { "exact" } else { "prefix" };
-        json.begin_object().member(kind, text(m.path));
-        json.member_unless_empty("method", m.method.name());
-        write_conditions(s, "headers", m.headers, json);
-        write_conditions(s, "queries", m.queries, json);
-        json.end_object();
-    }
-    json.end_array().key("backends").begin_array();
+    json.end_array();
+    write_matches(s, route.matches, json);
+    json.key("backends").begin_array();
     for backend in s.backends.span(route.backends) {
         json.begin_object();
         if backend.pool != POOL_INVALID {
@@ -269,6 +262,20 @@ pub fn write_route(s: &Snapshot, route: &Route, json: &mut JsonWriter<'_>) {
         }
     }
     json.end_object();
+}
+
+/// Writes `"matches":[…]`.
+pub(super) fn write_matches(s: &Snapshot, matches: Span, json: &mut JsonWriter<'_>) {
+    json.key("matches").begin_array();
+    for m in s.matches.span(matches) {
+        let kind = if m.path_kind == PathKind::Exact { "exact" } else { "prefix" };
+        json.begin_object().member(kind, s.text.get(m.path));
+        json.member_unless_empty("method", m.method.name());
+        write_conditions(s, "headers", m.headers, json);
+        write_conditions(s, "queries", m.queries, json);
+        json.end_object();
+    }
+    json.end_array();
 }
 
 fn write_conditions(s: &Snapshot, key: &str, span: Span, json: &mut JsonWriter<'_>) {
@@ -428,24 +435,27 @@ impl Builder {
     }
 }
 
-enum Fault {
+/// Why a record is not taken.
+pub(super) enum Fault {
+    /// What must hold and does not.
     Bad(&'static str),
+    /// The capacity that is full.
     Full(&'static str),
 }
 
-fn no_room(capacity: &'static str) -> impl Fn(Full) -> Fault {
+pub(super) fn no_room(capacity: &'static str) -> impl Fn(Full) -> Fault {
     move |Full| Fault::Full(capacity)
 }
 
-fn keep(into: &mut Snapshot, text: &str) -> Result<Text, Fault> {
+pub(super) fn keep(into: &mut Snapshot, text: &str) -> Result<Text, Fault> {
     into.text.push(text).map_err(no_room("MAX_CONFIG_TEXT_BYTES"))
 }
 
-fn unsigned(value: Value<'_>, member: &str) -> Option<u32> {
+pub(super) fn unsigned(value: Value<'_>, member: &str) -> Option<u32> {
     value.get(member).and_then(Value::int).and_then(|n| u32::try_from(n).ok())
 }
 
-fn items<'d>(value: Value<'d>, member: &str) -> impl Iterator<Item = Value<'d>> {
+pub(super) fn items<'d>(value: Value<'d>, member: &str) -> impl Iterator<Item = Value<'d>> {
     value.get(member).into_iter().flat_map(|m| m.items())
 }
 
@@ -551,7 +561,7 @@ fn read_route(value: Value<'_>, into: &mut Snapshot) -> Result<(), Fault> {
     into.routes.push(route).map(|_| ()).map_err(no_room("MAX_CONFIG_ROUTES"))
 }
 
-fn read_match(value: Value<'_>, into: &mut Snapshot) -> Result<Match, Fault> {
+pub(super) fn read_match(value: Value<'_>, into: &mut Snapshot) -> Result<Match, Fault> {
     let (path_kind, path) = match (value.get("exact"), value.get("prefix")) {
         (Some(path), None) => (PathKind::Exact, path),
         (None, Some(path)) => (PathKind::Prefix, path),

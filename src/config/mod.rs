@@ -11,6 +11,7 @@ pub mod client;
 pub mod codec;
 pub mod fleet;
 pub mod identity;
+pub mod local;
 pub mod report;
 pub mod snapshot;
 #[cfg(not(loom))]

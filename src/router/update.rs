@@ -1,11 +1,12 @@
-//! Taking a pushed Snapshot into the inactive slot, record by record (`POST /routes/update`), and
-//! a saved one at start.
+//! Taking a pushed Snapshot into the inactive slot, record by record (`POST /routes/update`), a
+//! saved one at start, and local changes.
 //!
-//! In: lines of the push format. Out: a swap, an adopted identity, or a refusal that changed
-//! nothing. The fence: what is older than what is served, by (epoch, generation), is refused;
-//! equal content under a newer identity is adopted without a swap.
+//! In: lines of the push format, or a change of a part. Out: a swap, an adopted identity, or a
+//! refusal that changed nothing. The fence: what is older than what is served, by (epoch,
+//! generation), is refused; equal content under a newer identity is adopted without a swap.
 
-use crate::config::codec::{Builder, CodecError};
+use crate::config::codec::{Builder, CodecError, checksum};
+use crate::config::local::{self, Change, LocalError};
 use crate::config::storage::{Refused, Writer};
 use crate::config::{Identity, Source};
 use crate::limits::{ADMIN_TIMEOUT_MS, MAX_RECORD_SIZE_BYTES};
@@ -41,7 +42,7 @@ pub enum UpdateError {
     },
     /// The same identity with other content: two controllers share an epoch.
     Fork,
-    /// A line is not JSON (counted from 0).
+    /// A line is not JSON (counted from 0), or a change's body.
     Syntax {
         /// Which line.
         line: u32,
@@ -52,17 +53,34 @@ pub enum UpdateError {
     IndexFull,
     /// The push stalled.
     Timeout,
+    /// A local change, but a controller has pushed here.
+    Owned,
+    /// A local change was not made.
+    Local(LocalError),
 }
 
 impl UpdateError {
     /// The HTTP status to answer with.
     pub fn status(&self) -> u16 {
         match self {
-            UpdateError::Busy | UpdateError::Older { .. } | UpdateError::Fork => 409,
+            UpdateError::Busy
+            | UpdateError::Older { .. }
+            | UpdateError::Fork
+            | UpdateError::Owned => 409,
+            UpdateError::Local(error) => error.status(),
             UpdateError::Grace => 503,
             UpdateError::Codec(CodecError::Full { .. }) | UpdateError::IndexFull => 507,
             UpdateError::Timeout => 408,
             UpdateError::Syntax { .. } | UpdateError::Codec(_) => 400,
+        }
+    }
+}
+
+impl From<Refused> for UpdateError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Invalid(invalid) => UpdateError::Codec(CodecError::Invalid(invalid)),
+            Refused::IndexFull => UpdateError::IndexFull,
         }
     }
 }
@@ -83,6 +101,8 @@ impl fmt::Display for UpdateError {
                 f.write_str("more than MAX_CONFIG_HOSTS or MAX_CONFIG_ENTRIES allow here")
             }
             UpdateError::Timeout => f.write_str("the push stalled"),
+            UpdateError::Owned => f.write_str("a controller owns this router's configuration"),
+            UpdateError::Local(error) => error.fmt(f),
         }
     }
 }
@@ -178,6 +198,46 @@ impl Updater {
         Ok(())
     }
 
+    /// Makes a local change: the next generation of epoch 0. `body`: JSON that came with it, empty
+    /// for none.
+    pub fn change(
+        &mut self,
+        change: &Change<'_>,
+        body: &[u8],
+        parse: Parse,
+        writer: &mut Writer<'_>,
+        now: Now,
+    ) -> Result<Taken, UpdateError> {
+        if self.running && now.mono < self.deadline {
+            return Err(UpdateError::Busy);
+        }
+        if self.served.epoch > 0 {
+            return Err(UpdateError::Owned);
+        }
+        self.running = false;
+        let body = if body.is_empty() { b"{}" } else { body };
+        if !parse(body, &mut self.document) {
+            return Err(UpdateError::Syntax { line: 0 });
+        }
+        let (active, next) = writer.begin_beside_active().ok_or(UpdateError::Grace)?;
+        let applied = local::apply(change, self.document.root(), &active.snapshot, next);
+        applied.map_err(UpdateError::Local)?;
+        // An invalid one has no canonical records.
+        let invalid = |invalid| UpdateError::Codec(CodecError::Invalid(invalid));
+        next.validate().map_err(invalid)?;
+        let full = CodecError::Full { capacity: "MAX_RECORD_SIZE_BYTES" };
+        let sum = checksum(next, &mut self.record).map_err(|_| UpdateError::Codec(full))?;
+        if sum == self.served.checksum && self.source != Source::None {
+            return Ok(Taken::Same);
+        }
+        let generation = self.served.generation + 1;
+        next.identity = Identity { epoch: 0, generation, checksum: sum };
+        let identity = next.identity;
+        writer.commit().map_err(UpdateError::from)?;
+        (self.served, self.source) = (identity, Source::Local);
+        Ok(Taken::Swapped)
+    }
+
     /// Gives the push up (its connection broke).
     pub fn abort(&mut self) {
         self.running = false;
@@ -201,10 +261,7 @@ impl Updater {
             (self.served, self.source) = (offered, source);
             return Ok(Taken::Adopted);
         }
-        writer.commit().map_err(|refused| match refused {
-            Refused::Invalid(invalid) => UpdateError::Codec(CodecError::Invalid(invalid)),
-            Refused::IndexFull => UpdateError::IndexFull,
-        })?;
+        writer.commit().map_err(UpdateError::from)?;
         assert!(self.source == Source::None || self.served.precedes(&offered));
         (self.served, self.source) = (offered, source);
         Ok(Taken::Swapped)

@@ -9,10 +9,11 @@ pub mod pages;
 pub mod served;
 pub mod state_file;
 
+use crate::config::local::Change;
 use crate::config::storage::Writer;
 use crate::config::{ConfigStorage, Source};
 use crate::limits::Capacities;
-use crate::router::update::Updater;
+use crate::router::update::{UpdateError, Updater};
 use crate::router::{Options, Worker};
 use crate::shell::admin::Server;
 use crate::shell::files::Folder;
@@ -20,7 +21,7 @@ use crate::shell::log::log;
 use crate::shell::net::{Traffic, run_worker};
 use crate::shell::place::boxed_zeroed;
 use crate::shell::threads::Crew;
-use crate::shell::{clock, entropy, parse_slot};
+use crate::shell::{clock, entropy, json, parse_slot};
 use crate::stdx::{Duration, Short};
 use core::sync::atomic::{AtomicBool, Ordering};
 use pages::{Pages, Shown};
@@ -44,7 +45,9 @@ pub struct RouterOptions {
     pub token: String,
     /// Where the last good configuration is kept; empty: nowhere.
     pub state_dir: String,
-    /// Endpoints on loopback may be connected to: standalone, and routers on loopback.
+    /// Where a router that no controller owns listens; its routes and pools come by the admin port.
+    pub listens: Vec<SocketAddr>,
+    /// Endpoints on loopback may be connected to: standalone, and routers without a controller.
     pub allow_loopback: bool,
 }
 
@@ -111,6 +114,21 @@ pub fn configuration(capacities: &Capacities, state_dir: &str) -> Result<Configu
     Ok(Configuration { storage, writer, updater, folder: Some(folder) })
 }
 
+/// Makes the local configuration listen where `--listen` says, unless a controller's was saved.
+fn listen(options: &RouterOptions, configuration: &mut Configuration) -> Result<(), String> {
+    let Configuration { writer, updater, .. } = configuration;
+    let change = Change::Listen(&options.listens);
+    let parse = |line: &[u8], document: &mut _| json::parse(line, document).is_ok();
+    match updater.change(&change, b"", parse, writer, clock::now()) {
+        Ok(_) => Ok(()),
+        Err(UpdateError::Owned) => {
+            log!(Warn, "state", "--listen: a controller's configuration was saved and is served");
+            Ok(())
+        }
+        Err(error) => Err(format!("--listen: {error}")),
+    }
+}
+
 /// Spawns workers, admin thread and file thread into `crew`. With `own_writer` the admin port takes
 /// pushes; else the writer is given back, for whoever owns the configuration.
 pub fn spawn(
@@ -119,6 +137,10 @@ pub fn spawn(
     own_writer: bool,
     crew: &mut Crew,
 ) -> Result<(Handle, Option<Writer<'static>>), String> {
+    let mut configuration = configuration;
+    if !options.listens.is_empty() {
+        listen(options, &mut configuration)?;
+    }
     let Configuration { storage, writer, updater, folder } = configuration;
     let served = Arc::new(ServedCell::default());
     let (identity, source) = updater.served();

@@ -1,16 +1,17 @@
 //! The router's admin pages: /healthz, /readyz, /status (the report), /metrics, /config, /limits,
-//! and `POST /routes/update`.
+//! `POST /routes/update`, and local changes under /routes and /pools ([`crate::config::local`]).
 //!
-//! In: requests. Out: answers; a push that is taken is published, the workers are woken, and the
-//! answer, the report, is given when all of them serve it.
+//! In: requests. Out: answers; a push or a change that is taken is published, the workers are
+//! woken, and the answer, the report, is given when all of them serve it.
 
 use super::served::ServedCell;
 use crate::admin::{Connection, Method, Request};
-use crate::config::codec::{Encoder, bind_name};
+use crate::config::codec::{Encoder, bind_name, write_pool};
+use crate::config::local::{self, Change, Target};
 use crate::config::report::BindReport;
 use crate::config::storage::Writer;
-use crate::config::{ConfigStorage, Report, Source};
-use crate::limits::{ADMIN_TIMEOUT_MS, Capacities, MAX_ADMIN_CONNECTIONS};
+use crate::config::{ConfigStorage, Report, Snapshot, Source};
+use crate::limits::{ADMIN_TIMEOUT_MS, Capacities, MAX_ADMIN_CONNECTIONS, MAX_LOCAL_BODY_BYTES};
 use crate::metrics::Metrics;
 use crate::resource::document::Document;
 use crate::router::Counters;
@@ -19,6 +20,7 @@ use crate::shell::admin::{Service, write_limits};
 use crate::shell::json;
 use crate::shell::log::log;
 use crate::shell::net::Control;
+use crate::shell::place::boxed_zeroed;
 use crate::stdx::{Duration, Instant, Now, Short};
 use crate::wire::json::JsonWriter;
 use std::boxed::Box;
@@ -76,11 +78,60 @@ impl Shown {
 /// What a connection is about.
 #[derive(Clone, Copy, Debug, Default)]
 struct Talk {
-    encoder: Encoder,
+    /// What a streamed answer is at.
+    stream: Stream,
     /// A push that failed: what to say.
     failed: Option<UpdateError>,
+    /// The status of the answer that is owed.
+    status: u16,
     /// The answer is owed until then at most.
     owed_until: Instant,
+}
+
+/// An answer in pieces.
+#[derive(Clone, Copy, Debug, Default)]
+enum Stream {
+    Config(Encoder),
+    /// The next of all routes, of all pools.
+    Routes(u32),
+    Pools(u32),
+    #[default]
+    Ended,
+}
+
+/// The body of a local change, of one connection at a time.
+#[derive(Debug)]
+struct Body {
+    len: usize,
+    /// It is longer than MAX_LOCAL_BODY_BYTES.
+    overflowed: bool,
+    bytes: [u8; MAX_LOCAL_BODY_BYTES as usize],
+}
+
+crate::zeroed_struct!(Body {
+    len: usize,
+    overflowed: bool,
+    bytes: [u8; MAX_LOCAL_BODY_BYTES as usize],
+});
+
+impl Body {
+    fn clear(&mut self) {
+        (self.len, self.overflowed) = (0, false);
+    }
+
+    /// A line, of which the newline was taken.
+    fn line(&mut self, line: &[u8]) -> bool {
+        let end = self.len + line.len();
+        match self.bytes.get_mut(self.len..end) {
+            Some(place) if end < MAX_LOCAL_BODY_BYTES as usize => {
+                place.copy_from_slice(line);
+                self.bytes[end] = b'\n';
+                self.len = end + 1;
+            }
+            _ => self.overflowed = true,
+        }
+        !self.overflowed
+    }
 }
 
 /// The pages of a router.
@@ -92,6 +143,9 @@ pub struct Pages {
     updater: Box<Updater>,
     /// The connection whose push runs.
     pushing: Option<usize>,
+    /// The connection whose local change comes in, into `body`.
+    changing: Option<usize>,
+    body: Box<Body>,
     talks: [Talk; MAX_ADMIN_CONNECTIONS as usize],
     token: Short<512>,
     capacities: Capacities,
@@ -111,7 +165,17 @@ impl Pages {
         capacities: Capacities,
     ) -> Pages {
         let talks = [Talk::default(); MAX_ADMIN_CONNECTIONS as usize];
-        Pages { shown, writer, updater, pushing: None, talks, token, capacities }
+        Pages {
+            shown,
+            writer,
+            updater,
+            pushing: None,
+            changing: None,
+            body: boxed_zeroed(),
+            talks,
+            token,
+            capacities,
+        }
     }
 
     fn may(&self, request: &Request) -> bool {
@@ -137,6 +201,40 @@ impl Pages {
         }
     }
 
+    /// A local change begins: its body follows.
+    fn begin_change(&mut self, id: usize) -> Result<(), (u16, &'static str)> {
+        if self.writer.is_none() {
+            return Err((409, "the folder of manifests owns this configuration"));
+        }
+        if self.updater.served().0.epoch > 0 {
+            return Err((409, "a controller owns this router's configuration"));
+        }
+        if self.changing.is_some() {
+            return Err((503, "another change runs"));
+        }
+        self.body.clear();
+        self.changing = Some(id);
+        Ok(())
+    }
+
+    fn end_change(&mut self, id: usize, connection: &mut Connection, now: Now) {
+        self.changing = None;
+        let request = *connection.request();
+        let change = Target::parse(request.path.as_str()).and_then(|t| change(request.method, t));
+        let (Some(change), Some(writer)) = (change, &mut self.writer) else {
+            return connection.answer_text(405, format_args!("no such method here"));
+        };
+        if self.body.overflowed {
+            let text = format_args!("the body is longer than {MAX_LOCAL_BODY_BYTES} bytes");
+            return connection.answer_text(413, text);
+        }
+        let body = &self.body.bytes[..self.body.len];
+        let taken = self.updater.change(&change, body, parse, writer, now);
+        let created =
+            matches!(change, Change::PostRoute | Change::PostPool | Change::PostUpstream(_));
+        self.taken(id, taken, if created { 201 } else { 200 }, connection, now);
+    }
+
     fn end_push(&mut self, id: usize, connection: &mut Connection, now: Now) {
         self.pushing = None;
         let failed = self.talks[id].failed.take();
@@ -145,6 +243,18 @@ impl Pages {
             (None, Some(writer)) => self.updater.finish(writer),
             (None, None) => Err(UpdateError::Busy),
         };
+        self.taken(id, taken, 200, connection, now);
+    }
+
+    /// What became of a push or a change; `status`: of the answer when all is well.
+    fn taken(
+        &mut self,
+        id: usize,
+        taken: Result<Taken, UpdateError>,
+        status: u16,
+        connection: &mut Connection,
+        now: Now,
+    ) {
         let (identity, source) = self.updater.served();
         let (epoch, generation) = (identity.epoch, identity.generation);
         match taken {
@@ -155,7 +265,7 @@ impl Pages {
                 }
                 self.shown.wake();
                 let limit = Duration::from_millis(u64::from(ADMIN_TIMEOUT_MS) / 2);
-                self.talks[id].owed_until = now.mono + limit;
+                (self.talks[id].status, self.talks[id].owed_until) = (status, now.mono + limit);
             }
             Err(error) => {
                 log!(Warn, "update", "refused: {error}");
@@ -188,6 +298,32 @@ impl Pages {
         metrics.finish()
     }
 
+    /// A page under /routes or /pools.
+    fn show(&mut self, id: usize, target: Target<'_>, connection: &mut Connection) {
+        const JSON: &str = "application/json";
+        match target {
+            Target::Routes | Target::Pools => {
+                let all = if target == Target::Routes { Stream::Routes } else { Stream::Pools };
+                self.talks[id].stream = all(0);
+                return connection.answer_stream(JSON);
+            }
+            _ => {}
+        }
+        let Some(mut reader) = self.shown.storage.reader() else { return };
+        reader.turn(|slot, _| {
+            let s = &slot.snapshot;
+            // Without room it says whether there is something to write.
+            if write_target(s, target, &mut JsonWriter::new(&mut [])).is_none() {
+                return connection.answer_text(404, format_args!("there is none of that name"));
+            }
+            connection.answer(200, JSON, |out| {
+                let mut json = JsonWriter::new(out);
+                write_target(s, target, &mut json)?;
+                json.finish().ok().map(str::len)
+            });
+        });
+    }
+
     fn page(&mut self, id: usize, connection: &mut Connection) {
         let path = connection.request().path;
         let ready = self.shown.served.get().source != Source::None && self.shown.is_adopted();
@@ -201,12 +337,76 @@ impl Pages {
                 .answer(200, "application/json", |out| write_limits(&self.capacities, out)),
             "/config" => {
                 let identity = self.shown.served.get().identity;
-                self.talks[id].encoder = Encoder::with_identity(identity);
+                self.talks[id].stream = Stream::Config(Encoder::with_identity(identity));
                 connection.answer_stream("application/x-ndjson");
             }
-            _ => connection.answer_text(404, format_args!("no such page")),
+            path => match Target::parse(path) {
+                Some(target) => self.show(id, target, connection),
+                None => connection.answer_text(404, format_args!("no such page")),
+            },
         }
     }
+}
+
+/// The change that a request means.
+fn change(method: Method, target: Target<'_>) -> Option<Change<'_>> {
+    Some(match (method, target) {
+        (Method::Post, Target::Routes) => Change::PostRoute,
+        (Method::Put, Target::Route(name)) => Change::PutRoute(name),
+        (Method::Delete, Target::Route(name)) => Change::DeleteRoute(name),
+        (Method::Post, Target::Pools) => Change::PostPool,
+        (Method::Put, Target::Pool(name)) => Change::PutPool(name),
+        (Method::Delete, Target::Pool(name)) => Change::DeletePool(name),
+        (Method::Post, Target::Upstreams(pool)) => Change::PostUpstream(pool),
+        (Method::Put, Target::Upstream(pool, address)) => Change::PutUpstream(pool, address),
+        (Method::Delete, Target::Upstream(pool, address)) => Change::DeleteUpstream(pool, address),
+        _ => return None,
+    })
+}
+
+/// Writes what a target shows; None when there is none of that name.
+fn write_target(s: &Snapshot, target: Target<'_>, json: &mut JsonWriter<'_>) -> Option<()> {
+    let pool_of = |name| s.pools.as_slice().iter().find(|p| s.text.get(p.name) == name);
+    match target {
+        Target::Routes | Target::Pools => return None,
+        Target::Route(name) => {
+            let mut routes = s.routes.as_slice().iter();
+            local::write_route(s, routes.find(|r| s.text.get(r.name) == name)?, json);
+        }
+        Target::Pool(name) => write_pool(s, pool_of(name)?, json),
+        Target::Upstreams(name) => {
+            let pool = pool_of(name)?;
+            json.begin_array();
+            s.upstreams.span(pool.upstreams).iter().for_each(|u| local::write_upstream(u, json));
+            json.end_array();
+        }
+        Target::Upstream(name, address) => {
+            let upstreams = s.upstreams.span(pool_of(name)?.upstreams);
+            local::write_upstream(upstreams.iter().find(|u| u.address == address)?, json);
+        }
+    }
+    Some(())
+}
+
+/// Writes item `at` of a list with what separates it from the one before; None after the end.
+fn list_item(
+    (at, len): (u32, u32),
+    out: &mut [u8],
+    write: impl FnOnce(&mut JsonWriter<'_>),
+) -> Option<usize> {
+    if at > len {
+        return None;
+    }
+    out[0] = if at == 0 { b'[' } else { b',' };
+    if at == len {
+        // An empty list has its bracket still to open.
+        let end: &[u8] = if len == 0 { b"[]\n" } else { b"]\n" };
+        out[..end.len()].copy_from_slice(end);
+        return Some(end.len());
+    }
+    let mut json = JsonWriter::new(&mut out[1..]);
+    write(&mut json);
+    json.finish().ok().map(|text| text.len() + 1)
 }
 
 impl Service for Pages {
@@ -218,11 +418,18 @@ impl Service for Pages {
         match (request.method, request.path.as_str()) {
             (Method::Post, "/routes/update") => self.begin_push(id, now),
             (Method::Get, _) => Ok(()),
-            _ => Err((405, "no such method here")),
+            (method, path) => match Target::parse(path).map(|target| change(method, target)) {
+                Some(Some(_)) => self.begin_change(id),
+                Some(None) => Err((405, "no such method here")),
+                None => Err((404, "no such page")),
+            },
         }
     }
 
     fn line(&mut self, id: usize, line: &[u8], now: Now) -> bool {
+        if self.changing == Some(id) {
+            return self.body.line(line);
+        }
         let (Some(pushing), Some(writer)) = (self.pushing, &mut self.writer) else { return true };
         if pushing != id {
             return true;
@@ -235,6 +442,8 @@ impl Service for Pages {
     fn end(&mut self, id: usize, connection: &mut Connection, now: Now) {
         if self.pushing == Some(id) {
             self.end_push(id, connection, now);
+        } else if self.changing == Some(id) {
+            self.end_change(id, connection, now);
         } else {
             self.page(id, connection);
         }
@@ -242,21 +451,34 @@ impl Service for Pages {
 
     fn owed(&mut self, id: usize, connection: &mut Connection, now: Now) {
         if self.shown.is_adopted() || now.mono >= self.talks[id].owed_until {
-            connection.answer(200, "application/json", |out| self.write_report(out));
+            let status = self.talks[id].status;
+            connection.answer(status, "application/json", |out| self.write_report(out));
         }
     }
 
     fn piece(&mut self, id: usize, connection: &mut Connection) {
         let Pages { shown, talks, .. } = self;
         let Some(mut reader) = shown.storage.reader() else { return };
-        let same = |checksum| checksum == shown.served.get().identity.checksum;
+        let served = shown.served.get().identity.checksum;
         connection.piece(|out| {
             reader.turn(|slot, _| {
+                let s = &slot.snapshot;
                 // Swapped meanwhile: the end is missing, and the reader of it can tell.
-                if !same(slot.snapshot.identity.checksum) {
+                if s.identity.checksum != served {
                     return None;
                 }
-                talks[id].encoder.next_line(&slot.snapshot, out)?.ok().map(<[u8]>::len)
+                match &mut talks[id].stream {
+                    Stream::Config(encoder) => encoder.next_line(s, out)?.ok().map(<[u8]>::len),
+                    Stream::Routes(at) => {
+                        let place = (core::mem::replace(at, *at + 1), s.routes.len());
+                        list_item(place, out, |j| local::write_route(s, &s.routes[place.0], j))
+                    }
+                    Stream::Pools(at) => {
+                        let place = (core::mem::replace(at, *at + 1), s.pools.len());
+                        list_item(place, out, |j| write_pool(s, &s.pools[place.0], j))
+                    }
+                    Stream::Ended => None,
+                }
             })
         });
     }
@@ -265,6 +487,9 @@ impl Service for Pages {
         if self.pushing == Some(id) {
             self.pushing = None;
             self.updater.abort();
+        }
+        if self.changing == Some(id) {
+            self.changing = None;
         }
     }
 }
