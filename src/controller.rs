@@ -18,7 +18,7 @@ use crate::reconcile::{self, Settings, Work};
 use crate::resource::document::Value;
 use crate::resource::store::Upserted;
 use crate::resource::{Decoder, Key, Kind, Meta, Problem, Stores};
-use crate::stdx::{Duration, Instant, Now, Table};
+use crate::stdx::{Duration, Instant, Now, Table, touch};
 pub use routers::Router;
 use routers::Routers;
 
@@ -122,7 +122,10 @@ impl Controller {
     pub fn init(&mut self, settings: Settings, capacities: &Capacities) {
         self.settings = settings;
         self.stores.init(capacities);
+        touch(&mut self.decoder);
         self.work.init(capacities);
+        touch(&mut self.status_buffer);
+        touch(&mut self.record_buffer);
         self.snapshots.iter_mut().for_each(|s| s.set_caps(capacities));
         self.routers.set_cap(capacities.max_routers);
         self.in_flight.set_cap(MAX_STATUSES_IN_FLIGHT);
@@ -135,6 +138,7 @@ impl Controller {
         Work::bytes(c)
             + size_of::<Decoder>() as u64
             + u64::from(c.max_routers) * size_of::<Router>() as u64
+            + size_of::<Table<InFlight, { MAX_STATUSES_IN_FLIGHT as usize }>>() as u64
             + u64::from(MAX_STATUS_SIZE_BYTES + MAX_RECORD_SIZE_BYTES)
     }
 

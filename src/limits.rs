@@ -76,6 +76,10 @@ const_assert!(
         >= crate::wire::http1::body::CHUNK_CLOSE.len() + crate::wire::http1::body::LAST_CHUNK.len()
 );
 const_assert!(MAX_KEPT_HEAD_BYTES < IO_BUFFER_BYTES);
+const_assert!(SMALL_HEAD_BYTES < MAX_KEPT_HEAD_BYTES);
+// Places of kept heads are u16.
+const_assert!(MAX_LARGE_HEADS <= 65535);
+const_assert!(MIN_STUBS_PER_STORE <= MAX_STUBS_PER_STORE);
 const_assert!(TIMER_WHEEL_SLOTS.is_power_of_two());
 const_assert!(BIND_RETRY_MIN_MS <= BIND_RETRY_MAX_MS);
 const_assert!(MAX_URI_BYTES < MAX_HEAD_BYTES);

@@ -8,16 +8,11 @@ mod cli;
 use cli::{Command, EXIT_USAGE, Options};
 use serval::config::Source;
 use serval::controller::Controller;
-use serval::limits::*;
 use serval::plan::{self, Plan, Role};
 use serval::reconcile::Settings;
-use serval::router::Worker;
-use serval::router::update::Updater;
-use serval::shell::controller::endpoint_sync::Reporters;
-use serval::shell::controller::main_loop::Pushers;
+use serval::shell::budget::{self, Wanted};
 use serval::shell::controller::{self as control, ControllerOptions};
-use serval::shell::memory::{self, Mode, cgroup};
-use serval::shell::net::Traffic;
+use serval::shell::memory::{self, Mode, image};
 use serval::shell::place::boxed_zeroed;
 use serval::shell::router::{self, Handle, RouterOptions};
 use serval::shell::signals::{self, Signals};
@@ -47,6 +42,7 @@ const EXIT_UNAVAILABLE: i32 = 69;
 const EXIT_MEMORY: i32 = 71;
 
 fn main() {
+    memory::prepare_process();
     memory::install_panic_hook();
     let options = match cli::parse() {
         Ok(options) => options,
@@ -89,50 +85,16 @@ fn reserve(options: &Options, role: Role) {
     let mut text = String::new();
     plan::print(&plan, &mut text).expect("a string takes all");
     eprint!("{text}");
-    let available = match (options.max_memory, cgroup::limit()) {
-        (0, Some(limit)) => limit / 10 * 9,
-        (0, None) => u64::MAX,
-        (given, _) => given,
-    };
-    if let Err(exceeded) = plan.check(available) {
-        fail(EXIT_MEMORY, &exceeded.to_string());
+    let available = budget::available(options.max_memory);
+    if let Err(exceeded) = plan.check(available.bytes) {
+        fail(EXIT_MEMORY, &format!("{exceeded}; the limit is {available}"));
     }
+    image::make_resident();
 }
 
-/// The core's parts of the role, and what its threads and drivers hold.
 fn memory_plan(options: &Options, role: Role) -> Plan {
-    let c = &options.capacities;
-    let workers = u64::from(c.max_workers);
-    let mut plan = Plan::of(role, c);
-    // Threads that parse JSON have a slot and a reserve each; then admin, log and main.
-    let (parsers, others) = match role {
-        Role::Controller => (8 + 2, 4),
-        Role::Router => (1, workers + 3),
-        Role::Standalone => (1, workers + 4),
-    };
-    plan.add_threads(parsers + others);
-    let slot = u64::from(JSON_SLOT_BYTES + SLOT_RESERVE_BYTES);
-    plan.add("JSON slots and reserves", parsers, parsers * slot);
-    if role.carries() {
-        plan.add("workers", workers, workers * Worker::bytes(c));
-        plan.add("worker buffers", workers, workers * Traffic::bytes(c));
-        plan.add("push taker", 1, size_of::<Updater>() as u64);
-    }
-    match role {
-        Role::Controller => {
-            let tls = u64::from(KUBE_TLS_SLOT_BYTES);
-            plan.add("TLS slots", 9, 9 * tls);
-            let (pushes, reports) = (MAX_PUSHES_AT_ONCE.into(), MAX_REPORTS_AT_ONCE.into());
-            plan.add("clients that push", pushes, Pushers::bytes());
-            plan.add("clients that ask", reports, Reporters::bytes());
-        }
-        Role::Standalone => {
-            plan.add("YAML slot", 1, u64::from(YAML_SLOT_BYTES));
-            plan.add("manifests", 1, Folder::bytes() + Reader::bytes());
-        }
-        Role::Router => {}
-    }
-    plan
+    let wanted = Wanted { role, keeps_state: !options.state_dir.is_empty() };
+    budget::plan(wanted, &options.capacities)
 }
 
 fn settings(options: &Options) -> Settings {
@@ -251,7 +213,7 @@ fn run(options: &Options) -> i32 {
         Ok((_, None)) => unreachable!("the writer was not given away"),
         Err(text) => fail(EXIT_UNAVAILABLE, &text),
     };
-    let Some(folder) = Folder::new(&options.manifests) else {
+    let Some(folder) = Folder::new(&options.manifests, &options.capacities) else {
         fail(EXIT_USAGE, "--manifests: the path is too long")
     };
     let mut controller = boxed_zeroed::<Controller>();

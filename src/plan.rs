@@ -16,14 +16,12 @@ use crate::admin;
 use crate::config::Snapshot;
 use crate::config::storage::ConfigStorage;
 use crate::controller::Controller;
-use crate::kube::exchange::Exchange;
 use crate::kube::kind::Watched;
 use crate::kube::watch::Watch;
 use crate::limits::*;
-use crate::log_ring::LogRing;
 use crate::resource::Stores;
-use crate::resource::document::Document;
 use crate::router::worker::Worker;
+use crate::stdx::ring::Ring;
 use core::fmt;
 
 /// What a process does.
@@ -116,7 +114,6 @@ impl Plan {
             }
             plan.add("controller: reconcile, routers", 1, Controller::bytes(c));
             plan.add("controller: Snapshots", 2, 2 * Snapshot::bytes(c));
-            plan.add("documents", 2, 2 * size_of::<Document>() as u64);
         }
         if role.carries() {
             plan.add("configuration slots", 2, ConfigStorage::bytes(c));
@@ -128,16 +125,16 @@ impl Plan {
         plan
     }
 
-    /// One watch thread per kind, and the writer of statuses with its own connection.
+    /// One watch thread per kind, and what carries events, statuses and reports.
     fn watches(&mut self) {
         let kinds = Watched::ALL.len() as u64;
-        let of = |count: u64, bytes: usize| count * bytes as u64;
-        self.add("watch machines", kinds, of(kinds, size_of::<Watch>()));
-        self.add("watch documents", kinds, of(kinds, size_of::<Document>()));
-        self.add("watch event rings", kinds, of(kinds, KUBE_RING_BYTES as usize));
-        let rings = REPORT_RING_BYTES + STATUS_RING_BYTES + RESULT_RING_BYTES;
-        self.add("status and report rings", 3, u64::from(rings));
-        self.add("status writer", 1, (size_of::<Exchange>() + size_of::<Document>()) as u64);
+        let ring = size_of::<Ring<{ KUBE_RING_BYTES as usize }>>();
+        self.add("watch machines", kinds, kinds * size_of::<Watch>() as u64);
+        self.add("watch event rings", kinds, kinds * ring as u64);
+        let rings = size_of::<Ring<{ REPORT_RING_BYTES as usize }>>()
+            + size_of::<Ring<{ STATUS_RING_BYTES as usize }>>()
+            + size_of::<Ring<{ RESULT_RING_BYTES as usize }>>();
+        self.add("status and report rings", 3, rings as u64);
     }
 
     /// The traffic threads, and what the kernel takes for their idle sockets; its buffers come on
@@ -149,13 +146,6 @@ impl Plan {
         self.add("IO buffers", buffers, buffers * u64::from(IO_BUFFER_BYTES));
         let sockets = u64::from(c.max_connections) * workers;
         self.add("kernel: sockets", sockets, sockets * u64::from(SOCKET_KERNEL_BYTES));
-    }
-
-    /// Threads with their stacks and log rings.
-    pub fn add_threads(&mut self, count: u64) {
-        assert!(count <= u64::from(MAX_THREADS));
-        self.add("thread stacks", count, count * u64::from(THREAD_STACK_BYTES));
-        self.add("log rings", count, count * LogRing::bytes());
     }
 
     /// Adds a line; one of the same name grows.
@@ -246,22 +236,6 @@ mod tests {
             assert_eq!(has(role, "store HTTPRoute"), stores, "{role:?}");
             assert_eq!(has(role, "configuration slots"), slots, "{role:?}");
             assert_eq!(has(role, "kernel: sockets"), slots, "{role:?}");
-        }
-    }
-
-    #[test]
-    fn every_capacity_counts_somewhere() {
-        let total = |c: &Capacities| {
-            Plan::of(Role::Controller, c).total() + Plan::of(Role::Router, c).total()
-        };
-        let least = total(&Capacities::DEFAULT);
-        // Bodies are never held as a whole; socket buffers are the kernel's, while data waits.
-        let elsewhere = ["MAX_REQUEST_BODY_MIB", "SOCKET_BUFFER_BYTES"];
-        for limit in LIMITS.iter().filter(|l| l.kind == "capacity" && l.max > l.default) {
-            let mut c = Capacities::DEFAULT;
-            c.set(limit.name, limit.max).unwrap();
-            let counts = total(&c) > least;
-            assert!(counts || elsewhere.contains(&limit.name), "{} costs nothing", limit.name);
         }
     }
 

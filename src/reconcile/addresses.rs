@@ -146,6 +146,11 @@ impl Assigned {
         self.families.set_cap(capacities.max_gateways * 2);
     }
 
+    /// Bytes at these capacities, for the memory plan.
+    pub(crate) fn bytes(capacities: &Capacities) -> u64 {
+        u64::from(capacities.max_gateways * 2) * size_of::<(u128, bool)>() as u64
+    }
+
     pub(crate) fn clear(&mut self) {
         self.table.clear();
         self.families.clear();

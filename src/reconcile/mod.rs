@@ -20,7 +20,7 @@ pub mod translate;
 use crate::config::Snapshot;
 use crate::limits::*;
 use crate::resource::{Decoder, Key, Stores};
-use crate::stdx::{Short, Table, Zeroed};
+use crate::stdx::{Short, Table, Zeroed, touch};
 use addresses::AddressPool;
 use gateways::{GatewayState, ListenerState};
 
@@ -71,6 +71,7 @@ crate::zeroed_struct!(Work {
 impl Work {
     /// Sets the capacities of zeroed working memory.
     pub fn init(&mut self, capacities: &Capacities) {
+        touch(&mut self.decoder);
         self.gateways.set_cap(capacities.max_gateways);
         self.listeners.set_cap(capacities.max_gateways * MAX_LISTENERS_PER_GATEWAY);
         self.addresses.init(capacities);
@@ -87,8 +88,10 @@ impl Work {
         size_of::<Decoder>() as u64
             + of(c.max_gateways, size_of::<GatewayState>())
             + of(c.max_gateways * MAX_LISTENERS_PER_GATEWAY, size_of::<ListenerState>())
-            + of(c.max_config_pools * 2 + c.max_endpoint_slices * 2, 4)
-            + of(c.max_routes, 1)
+            + addresses::Assigned::bytes(c)
+            + resolve::PoolIndex::bytes(c)
+            + resolve::SliceIndex::bytes(c)
+            + of(c.max_routes, size_of::<bool>())
     }
 }
 

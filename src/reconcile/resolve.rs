@@ -49,6 +49,12 @@ impl SliceIndex {
         self.handles.set_cap(capacities.max_endpoint_slices);
     }
 
+    /// Bytes at these capacities, for the memory plan.
+    pub(crate) fn bytes(capacities: &Capacities) -> u64 {
+        let each = 2 * size_of::<u32>() + size_of::<Option<Handle>>();
+        u64::from(capacities.max_endpoint_slices) * each as u64
+    }
+
     fn bucket(&self, tag: u64) -> u32 {
         (tag % u64::from(self.heads.cap())) as u32
     }
@@ -81,6 +87,11 @@ crate::zeroed_struct!(PoolIndex { places: Table<u32, { (MAX_CONFIG_POOLS * 2) as
 impl PoolIndex {
     pub(crate) fn init(&mut self, capacities: &Capacities) {
         self.places.set_cap(capacities.max_config_pools * 2);
+    }
+
+    /// Bytes at these capacities, for the memory plan.
+    pub(crate) fn bytes(capacities: &Capacities) -> u64 {
+        u64::from(capacities.max_config_pools * 2) * size_of::<u32>() as u64
     }
 
     fn clear(&mut self) {

@@ -10,9 +10,8 @@
 
 use super::outline::Outline;
 use super::{Key, Meta, Object};
-use crate::limits::{
-    MAX_OBJECT_PACKED_BYTES, MAX_STUBS_PER_STORE, STORE_BLOCK_BYTES, STUB_OUTLINE_BYTES,
-};
+use crate::limits::{MAX_OBJECT_PACKED_BYTES, STORE_BLOCK_BYTES, STUB_OUTLINE_BYTES};
+use crate::limits::{MAX_STUBS_PER_STORE, MIN_STUBS_PER_STORE};
 use crate::stdx::pack::{Pack, Packer, Unpacker};
 use crate::stdx::{Full, Table};
 
@@ -123,6 +122,11 @@ crate::zeroed_struct!(ResourceStore<N, BLOCKS, OUTLINE> {
     version: u64,
 });
 
+/// Refused objects that a store of this capacity remembers.
+fn stubs(capacity: u32) -> u32 {
+    capacity.clamp(MIN_STUBS_PER_STORE, MAX_STUBS_PER_STORE)
+}
+
 impl<const N: usize, const BLOCKS: usize, const OUTLINE: usize> ResourceStore<N, BLOCKS, OUTLINE> {
     /// Sets the capacity of a zeroed store.
     pub fn init(&mut self, capacity: u32, blocks: u32) {
@@ -133,7 +137,7 @@ impl<const N: usize, const BLOCKS: usize, const OUTLINE: usize> ResourceStore<N,
         self.order.set_cap(capacity);
         self.blocks.set_cap(blocks);
         self.next_block.set_cap(blocks);
-        self.stubs.set_cap(MAX_STUBS_PER_STORE);
+        self.stubs.set_cap(stubs(capacity));
         self.buckets.resize(capacity, NONE).expect("the cap was just set");
         for index in 0..capacity {
             let slot = Slot {
@@ -154,7 +158,7 @@ impl<const N: usize, const BLOCKS: usize, const OUTLINE: usize> ResourceStore<N,
     pub fn bytes(capacity: u32, blocks: u32) -> u64 {
         u64::from(capacity) * (size_of::<Slot>() + 8) as u64
             + u64::from(blocks) * (BLOCK + 4) as u64
-            + u64::from(MAX_STUBS_PER_STORE) * size_of::<Stub<OUTLINE>>() as u64
+            + u64::from(stubs(capacity)) * size_of::<Stub<OUTLINE>>() as u64
     }
 
     /// Number of admitted objects.

@@ -5,19 +5,25 @@ use super::store::{ResourceStore, Scratch, Upserted};
 use super::*;
 use crate::limits::*;
 
-const fn blocks(objects: u32) -> usize {
-    let room = objects * STORE_BLOCKS_PER_OBJECT;
+const fn blocks(objects: u32, per_object: u32) -> u32 {
+    let room = objects * per_object;
     let one = MAX_OBJECT_PACKED_BYTES / STORE_BLOCK_BYTES;
-    (if room > one { room } else { one }) as usize
+    if room > one { room } else { one }
 }
+
+/// Kinds with lists in them.
+const LARGE: u32 = STORE_BLOCKS_PER_OBJECT;
+const SMALL: u32 = STORE_BLOCKS_PER_SMALL_OBJECT;
 
 /// Of kinds without status, nothing is kept of a refused object but who it is.
 macro_rules! store {
-    ($ceiling:ident) => { ResourceStore<{ $ceiling as usize }, { blocks($ceiling) }, 0> };
-    ($ceiling:ident, status) => {
+    ($ceiling:ident, $per:ident) => {
+        ResourceStore<{ $ceiling as usize }, { blocks($ceiling, $per) as usize }, 0>
+    };
+    ($ceiling:ident, $per:ident, status) => {
         ResourceStore<
             { $ceiling as usize },
-            { blocks($ceiling) },
+            { blocks($ceiling, $per) as usize },
             { STUB_OUTLINE_BYTES as usize },
         >
     };
@@ -27,25 +33,25 @@ macro_rules! store {
 #[derive(Debug)]
 #[allow(missing_docs, reason = "one per kind")]
 pub struct Stores {
-    pub classes: store!(MAX_GATEWAY_CLASSES, status),
-    pub gateways: store!(MAX_GATEWAYS, status),
-    pub routes: store!(MAX_ROUTES, status),
-    pub services: store!(MAX_SERVICES),
-    pub slices: store!(MAX_ENDPOINT_SLICES),
-    pub secrets: store!(MAX_SECRETS),
-    pub namespaces: store!(MAX_NAMESPACES),
-    pub grants: store!(MAX_REFERENCE_GRANTS),
+    pub classes: store!(MAX_GATEWAY_CLASSES, SMALL, status),
+    pub gateways: store!(MAX_GATEWAYS, LARGE, status),
+    pub routes: store!(MAX_ROUTES, LARGE, status),
+    pub services: store!(MAX_SERVICES, SMALL),
+    pub slices: store!(MAX_ENDPOINT_SLICES, LARGE),
+    pub secrets: store!(MAX_SECRETS, SMALL),
+    pub namespaces: store!(MAX_NAMESPACES, SMALL),
+    pub grants: store!(MAX_REFERENCE_GRANTS, SMALL),
 }
 
 crate::zeroed_struct!(Stores {
-    classes: store!(MAX_GATEWAY_CLASSES, status),
-    gateways: store!(MAX_GATEWAYS, status),
-    routes: store!(MAX_ROUTES, status),
-    services: store!(MAX_SERVICES),
-    slices: store!(MAX_ENDPOINT_SLICES),
-    secrets: store!(MAX_SECRETS),
-    namespaces: store!(MAX_NAMESPACES),
-    grants: store!(MAX_REFERENCE_GRANTS),
+    classes: store!(MAX_GATEWAY_CLASSES, SMALL, status),
+    gateways: store!(MAX_GATEWAYS, LARGE, status),
+    routes: store!(MAX_ROUTES, LARGE, status),
+    services: store!(MAX_SERVICES, SMALL),
+    slices: store!(MAX_ENDPOINT_SLICES, LARGE),
+    secrets: store!(MAX_SECRETS, SMALL),
+    namespaces: store!(MAX_NAMESPACES, SMALL),
+    grants: store!(MAX_REFERENCE_GRANTS, SMALL),
 });
 
 /// Runs an expression on the store of a kind.
@@ -91,15 +97,15 @@ macro_rules! on_store {
 impl Stores {
     /// Sets the capacities of zeroed stores.
     pub fn init(&mut self, c: &Capacities) {
-        let room = |objects| blocks(objects) as u32;
-        self.classes.init(c.max_gateway_classes, room(c.max_gateway_classes));
-        self.gateways.init(c.max_gateways, room(c.max_gateways));
-        self.routes.init(c.max_routes, room(c.max_routes));
-        self.services.init(c.max_services, room(c.max_services));
-        self.slices.init(c.max_endpoint_slices, room(c.max_endpoint_slices));
-        self.secrets.init(c.max_secrets, room(c.max_secrets));
-        self.namespaces.init(c.max_namespaces, room(c.max_namespaces));
-        self.grants.init(c.max_reference_grants, room(c.max_reference_grants));
+        let (large, small) = (|n| blocks(n, LARGE), |n| blocks(n, SMALL));
+        self.classes.init(c.max_gateway_classes, small(c.max_gateway_classes));
+        self.gateways.init(c.max_gateways, large(c.max_gateways));
+        self.routes.init(c.max_routes, large(c.max_routes));
+        self.services.init(c.max_services, small(c.max_services));
+        self.slices.init(c.max_endpoint_slices, large(c.max_endpoint_slices));
+        self.secrets.init(c.max_secrets, small(c.max_secrets));
+        self.namespaces.init(c.max_namespaces, small(c.max_namespaces));
+        self.grants.init(c.max_reference_grants, small(c.max_reference_grants));
     }
 
     /// Bytes at these capacities: (kind, count, bytes) for the memory plan.
@@ -107,20 +113,20 @@ impl Stores {
         fn of<const N: usize, const B: usize, const O: usize>(
             _: Option<&ResourceStore<N, B, O>>,
             name: &'static str,
-            objects: u32,
+            (objects, per_object): (u32, u32),
         ) -> (&'static str, u32, u64) {
-            (name, objects, ResourceStore::<N, B, O>::bytes(objects, blocks(objects) as u32))
+            (name, objects, ResourceStore::<N, B, O>::bytes(objects, blocks(objects, per_object)))
         }
         let none = None::<&Stores>;
         [
-            of(none.map(|s| &s.classes), "store GatewayClass", c.max_gateway_classes),
-            of(none.map(|s| &s.gateways), "store Gateway", c.max_gateways),
-            of(none.map(|s| &s.routes), "store HTTPRoute", c.max_routes),
-            of(none.map(|s| &s.services), "store Service", c.max_services),
-            of(none.map(|s| &s.slices), "store EndpointSlice", c.max_endpoint_slices),
-            of(none.map(|s| &s.secrets), "store Secret", c.max_secrets),
-            of(none.map(|s| &s.namespaces), "store Namespace", c.max_namespaces),
-            of(none.map(|s| &s.grants), "store ReferenceGrant", c.max_reference_grants),
+            of(none.map(|s| &s.classes), "store GatewayClass", (c.max_gateway_classes, SMALL)),
+            of(none.map(|s| &s.gateways), "store Gateway", (c.max_gateways, LARGE)),
+            of(none.map(|s| &s.routes), "store HTTPRoute", (c.max_routes, LARGE)),
+            of(none.map(|s| &s.services), "store Service", (c.max_services, SMALL)),
+            of(none.map(|s| &s.slices), "store EndpointSlice", (c.max_endpoint_slices, LARGE)),
+            of(none.map(|s| &s.secrets), "store Secret", (c.max_secrets, SMALL)),
+            of(none.map(|s| &s.namespaces), "store Namespace", (c.max_namespaces, SMALL)),
+            of(none.map(|s| &s.grants), "store ReferenceGrant", (c.max_reference_grants, SMALL)),
         ]
     }
 

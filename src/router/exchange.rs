@@ -7,7 +7,8 @@
 use super::connection::NONE;
 use super::io::Chunk;
 use super::timers::Tick;
-use crate::limits::{MAX_CONNECTIONS, MAX_ENDPOINT_CANDIDATES, MAX_KEPT_HEAD_BYTES};
+use crate::limits::{Capacities, MAX_CONNECTIONS, MAX_ENDPOINT_CANDIDATES};
+use crate::limits::{MAX_KEPT_HEAD_BYTES, MAX_LARGE_HEADS, SMALL_HEAD_BYTES};
 use crate::stdx::Table;
 use crate::wire::http1::Decoder;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -111,6 +112,8 @@ pub struct Exchange {
     pub head_len: u32,
     /// Bytes of it in [`Exchanges::kept`]; 0 when it was not kept.
     pub kept: u16,
+    /// Its place when it is a large one; [`Exchanges`] alone takes and gives it back.
+    large_head: Option<u16>,
     /// What to send when the upstream is open: the head, and what came of the body.
     pub first: Option<Chunk>,
     /// Payload of the request's body so far.
@@ -151,6 +154,7 @@ impl Exchange {
             interim: 0,
             head_len: 0,
             kept: 0,
+            large_head: None,
             first: None,
             body_bytes: 0,
             deadline: None,
@@ -171,11 +175,18 @@ impl Exchange {
     }
 }
 
-/// All exchanges of a worker, with the heads they keep.
+type SmallHead = [u8; SMALL_HEAD_BYTES as usize];
+type LargeHead = [u8; MAX_KEPT_HEAD_BYTES as usize];
+
+/// All exchanges of a worker, with the heads they keep: a small one in the exchange's own place, a
+/// large one in a place of a pool.
 #[derive(Debug)]
 pub struct Exchanges {
     slots: Table<Exchange, { MAX_EXCHANGES as usize }>,
-    heads: Table<[u8; MAX_KEPT_HEAD_BYTES as usize], { MAX_EXCHANGES as usize }>,
+    small: Table<SmallHead, { MAX_EXCHANGES as usize }>,
+    large: Table<LargeHead, { MAX_LARGE_HEADS as usize }>,
+    /// Places of `large` that nobody has.
+    free_large: Table<u16, { MAX_LARGE_HEADS as usize }>,
     /// First free place plus one; 0: none.
     free: u32,
     in_use: u32,
@@ -183,23 +194,40 @@ pub struct Exchanges {
 
 crate::zeroed_struct!(Exchanges {
     slots: Table<Exchange, { MAX_EXCHANGES as usize }>,
-    heads: Table<[u8; MAX_KEPT_HEAD_BYTES as usize], { MAX_EXCHANGES as usize }>,
+    small: Table<SmallHead, { MAX_EXCHANGES as usize }>,
+    large: Table<LargeHead, { MAX_LARGE_HEADS as usize }>,
+    free_large: Table<u16, { MAX_LARGE_HEADS as usize }>,
     free: u32,
     in_use: u32,
 });
 
 impl Exchanges {
-    /// Bytes at this many, for the memory plan.
-    pub fn bytes(cap: u32) -> u64 {
-        u64::from(cap) * (size_of::<Exchange>() as u64 + u64::from(MAX_KEPT_HEAD_BYTES))
+    /// How many there may be: see [`MAX_EXCHANGES`].
+    fn cap(capacities: &Capacities) -> u32 {
+        capacities.max_connections / 2
     }
 
-    /// Makes room for `cap`; must be empty.
-    pub fn init(&mut self, cap: u32) {
+    /// Bytes at these capacities, for the memory plan.
+    pub fn bytes(capacities: &Capacities) -> u64 {
+        let each = size_of::<Exchange>() + size_of::<SmallHead>();
+        let large = size_of::<LargeHead>() + size_of::<u16>();
+        u64::from(Exchanges::cap(capacities)) * each as u64
+            + u64::from(capacities.max_large_heads) * large as u64
+    }
+
+    /// Makes room; must be empty.
+    pub fn init(&mut self, capacities: &Capacities) {
         assert!(self.slots.is_empty());
+        let (cap, large) = (Exchanges::cap(capacities), capacities.max_large_heads);
         self.slots.set_cap(cap);
-        self.heads.set_cap(cap);
-        self.heads.resize(cap, [0; MAX_KEPT_HEAD_BYTES as usize]).expect("within the cap");
+        self.small.set_cap(cap);
+        self.small.resize(cap, [0; SMALL_HEAD_BYTES as usize]).expect("within the cap");
+        self.large.set_cap(large);
+        self.large.resize(large, [0; MAX_KEPT_HEAD_BYTES as usize]).expect("within the cap");
+        self.free_large.set_cap(large);
+        for place in (0..large as u16).rev() {
+            self.free_large.push(place).expect("within the cap");
+        }
     }
 
     /// Exchanges in use.
@@ -225,23 +253,40 @@ impl Exchanges {
     pub fn remove(&mut self, index: u32) {
         let exchange = &mut self.slots[index];
         assert!(exchange.first.is_none() && exchange.client != NONE);
+        if let Some(place) = exchange.large_head.take() {
+            self.free_large.push(place).expect("as many as there are");
+        }
         (exchange.client, exchange.upstream) = (NONE, NONE);
         exchange.next_free = self.free.wrapping_sub(1);
         self.free = index + 1;
         self.in_use -= 1;
     }
 
-    /// Keeps a rendered head, if it fits.
+    /// Keeps a rendered head, if it fits; once per exchange.
     pub fn keep(&mut self, index: u32, head: &[u8]) {
-        if let Some(place) = self.heads[index].get_mut(..head.len()) {
-            place.copy_from_slice(head);
-            self.slots[index].kept = head.len() as u16;
-        }
+        let exchange = &mut self.slots[index];
+        assert!(exchange.kept == 0 && exchange.large_head.is_none());
+        let place = if head.len() <= SMALL_HEAD_BYTES as usize {
+            &mut self.small[index][..]
+        } else if head.len() <= MAX_KEPT_HEAD_BYTES as usize {
+            exchange.large_head = self.free_large.pop();
+            let Some(place) = exchange.large_head else { return };
+            &mut self.large[place.into()][..]
+        } else {
+            return;
+        };
+        place[..head.len()].copy_from_slice(head);
+        exchange.kept = head.len() as u16;
     }
 
     /// The head that was kept.
     pub fn kept(&self, index: u32) -> &[u8] {
-        &self.heads[index][..usize::from(self.slots[index].kept)]
+        let exchange = &self.slots[index];
+        let place = match exchange.large_head {
+            None => &self.small[index][..],
+            Some(place) => &self.large[place.into()][..],
+        };
+        &place[..usize::from(exchange.kept)]
     }
 
     /// Those in use.

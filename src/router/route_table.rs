@@ -23,7 +23,7 @@ use crate::config::snapshot::{Condition, Match, Method, PathKind, Snapshot};
 use crate::limits::*;
 use crate::stdx::fnv::Fnv;
 use crate::stdx::hash_index::{HashIndex, slots_for};
-use crate::stdx::{Full, Table, Text};
+use crate::stdx::{Full, Table, Text, touch};
 use crate::wire::http1::RequestHead;
 use crate::wire::url;
 use core::cmp::Ordering;
@@ -112,21 +112,26 @@ crate::zeroed_struct!(RouteTable {
 impl RouteTable {
     /// Sets the soft caps; the table must be empty.
     pub fn set_caps(&mut self, capacities: &Capacities) {
+        touch(&mut self.bind_scopes);
+        touch(&mut self.listener_scopes);
+        self.listeners.set_cap(capacities.max_config_attachments);
         self.hosts.set_cap(capacities.max_config_hosts);
+        self.host_index.set_cap(capacities.max_config_hosts);
         self.entries.set_cap(capacities.max_config_entries);
+        self.buckets.set_cap(capacities.max_config_entries);
+        self.endpoints.set_cap(capacities.max_config_upstreams);
     }
 
     /// Bytes at these capacities: the line of the memory plan for one table.
     pub fn bytes(capacities: &Capacities) -> u64 {
-        let index = |items: u32| slots_for(items) as u64 * 8;
         let scopes = size_of::<[HostScope; (MAX_CONFIG_BINDS + MAX_CONFIG_LISTENERS) as usize]>();
         scopes as u64
             + u64::from(capacities.max_config_hosts) * size_of::<Host>() as u64
             + u64::from(capacities.max_config_entries) * size_of::<Entry>() as u64
-            + index(capacities.max_config_attachments)
-            + index(capacities.max_config_hosts)
-            + index(capacities.max_config_entries)
-            + index(capacities.max_config_upstreams)
+            + HashIndex::<LISTENER_SLOTS>::bytes(capacities.max_config_attachments)
+            + HashIndex::<HOST_SLOTS>::bytes(capacities.max_config_hosts)
+            + HashIndex::<BUCKET_SLOTS>::bytes(capacities.max_config_entries)
+            + HashIndex::<ENDPOINT_SLOTS>::bytes(capacities.max_config_upstreams)
     }
 
     /// Builds the index of a validated Snapshot. Full: it needs more hosts or entries than the

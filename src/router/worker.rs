@@ -19,7 +19,7 @@ use super::io::{BindId, Chunk, Close, ConnId, End, Errno, Io, Sent};
 use super::timers::{Tick, Wheel};
 use crate::config::storage::Slot;
 use crate::limits::*;
-use crate::stdx::{Instant, Prng};
+use crate::stdx::{Instant, Prng, touch};
 use core::net::SocketAddr;
 
 /// What a worker needs besides the event: its driver, the configuration of this turn, the time.
@@ -95,12 +95,15 @@ impl Worker {
     /// Makes zeroed memory a worker. Touches what the capacities need.
     pub fn init(&mut self, capacities: &Capacities, options: Options, seed: u64, now: Instant) {
         self.conns.init(capacities.max_connections);
-        self.exchanges.init(capacities.max_connections / 2);
+        self.exchanges.init(capacities);
         self.endpoints.init(capacities.max_connections);
         self.binds.init();
         self.prng = Prng::new(seed);
         self.tick = Tick::of(now);
+        touch(&mut self.wheel);
         self.wheel.start(self.tick);
+        touch(&mut self.path);
+        touch(&mut self.head);
         self.allow_loopback = options.allow_loopback;
         self.max_body_bytes = u64::from(capacities.max_request_body_mib) << 20;
         self.evict_at = self.tick;
@@ -111,7 +114,7 @@ impl Worker {
         let connections = capacities.max_connections;
         let fixed = size_of::<Wheel>() + size_of::<Binds>() + HEAD_SCRATCH + MAX_URI_BYTES as usize;
         Connections::bytes(connections)
-            + Exchanges::bytes(connections / 2)
+            + Exchanges::bytes(capacities)
             + Endpoints::bytes(connections)
             + fixed as u64
     }

@@ -5,19 +5,39 @@
 
 use crate::kube::kind::Watched;
 use crate::limits::*;
+use crate::log_ring::LogRing;
 use crate::plan::{Plan, Role, Size};
+use crate::resource::document::Document;
+use crate::router::update::Updater;
+use crate::shell::controller::endpoint_sync::Reporters;
+use crate::shell::controller::main_loop::Pushers;
+use crate::shell::controller::status_writer::StatusWriter;
+use crate::shell::kube::credentials::Credentials;
+use crate::shell::kube::transport::Transport;
 use crate::shell::memory::{SlotPool, cgroup, image};
+use crate::shell::net::Driver;
+use crate::shell::router::state_file::FileThread;
 use crate::shell::standalone::folder::Folder;
 use crate::shell::standalone::manifests::Reader;
+use crate::shell::threads::MAIN_STACK_BYTES;
 use core::fmt;
 
-/// Threads of a role: main, log and admin, and its own.
-pub fn threads(role: Role, c: &Capacities) -> u64 {
+/// What of the command line the plan depends on, besides capacities.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// What the process does.
+    pub role: Role,
+    /// The configuration is kept in a folder.
+    pub keeps_state: bool,
+}
+
+/// Threads that are spawned: the log thread, the admin thread, and the role's own.
+pub fn threads(wanted: Wanted, c: &Capacities) -> u64 {
     // Per watched kind one; controller, status writer, endpoint sync.
     let controller = Watched::ALL.len() as u64 + 3;
-    // The file thread.
-    let router = u64::from(c.max_workers) + 1;
-    3 + match role {
+    // The file thread saves the state.
+    let router = u64::from(c.max_workers) + u64::from(wanted.keeps_state);
+    2 + match wanted.role {
         Role::Controller => controller,
         Role::Router => router,
         // The controller thread alone: manifests need no watches.
@@ -25,31 +45,61 @@ pub fn threads(role: Role, c: &Capacities) -> u64 {
     }
 }
 
-/// The plan of a role: the core's parts and the shell's.
-pub fn plan(role: Role, c: &Capacities) -> Plan {
+/// The whole plan: the core's parts and the shell's.
+pub fn plan(wanted: Wanted, c: &Capacities) -> Plan {
+    let role = wanted.role;
     let mut plan = Plan::of(role, c);
-    // A connection and the identity it uses, for each watch and the writer of statuses.
-    let tls = 2 * (Watched::ALL.len() as u32 + 1);
-    let decoders = Watched::ALL.len() as u32 + 1;
-    let slots = |count: u32, bytes: u32| SlotPool::bytes(count, bytes as usize);
-    if role == Role::Controller {
-        plan.add("TLS slots", tls.into(), slots(tls, TLS_SLOT_BYTES));
-        plan.add("JSON slots", decoders.into(), slots(decoders, JSON_SLOT_BYTES));
-        plan.add("slot reserves", decoders.into(), slots(decoders, SLOT_RESERVE_BYTES));
-        let buffers = TLS_INPUT_BYTES + TLS_OUTPUT_BYTES + TLS_PLAIN_BYTES + KUBE_PEM_BYTES;
-        plan.add("TLS buffers", decoders.into(), slots(decoders, buffers));
-    } else {
-        plan.add("JSON slots", 1, slots(1, JSON_SLOT_BYTES));
-        plan.add("slot reserves", 1, slots(1, SLOT_RESERVE_BYTES));
+    match role {
+        Role::Controller => add_controller(&mut plan),
+        Role::Router => {}
+        Role::Standalone => {
+            plan.add("manifests", 1, Folder::bytes(c) + Reader::bytes());
+            add_parser(&mut plan, "YAML slot", 1, YAML_SLOT_BYTES);
+        }
     }
-    if role == Role::Standalone {
-        plan.add("manifests", 1, Folder::bytes() + Reader::bytes());
-        plan.add("YAML slot", 1, slots(1, YAML_SLOT_BYTES));
+    if role.carries() {
+        let workers = u64::from(c.max_workers);
+        plan.add("workers: sockets", workers, workers * Driver::tables_bytes(c));
+        plan.add("push taker", 1, size_of::<Updater>() as u64);
+        if wanted.keeps_state {
+            plan.add("state file", 1, FileThread::bytes());
+        }
+        add_parser(&mut plan, "JSON slots", 1, JSON_SLOT_BYTES);
     }
-    plan.add_threads(threads(role, c));
+    let threads = threads(wanted, c);
+    plan.add("thread stacks", threads, threads * u64::from(THREAD_STACK_BYTES));
+    plan.add("main thread's stack", 1, MAIN_STACK_BYTES as u64);
+    plan.add("log rings", threads + 1, (threads + 1) * LogRing::bytes());
     plan.add("program and libraries", 1, image::bytes());
     plan.add("heap before the seal", 1, HEAP_BYTES.into());
     plan
+}
+
+/// What the controller's connections take: one per watched kind, and the status writer's.
+fn add_controller(plan: &mut Plan) {
+    let kinds = Watched::ALL.len() as u32;
+    let connections = kinds + 1;
+    let of = |count: u32, bytes: u64| (u64::from(count), u64::from(count) * bytes);
+    for (name, (count, bytes)) in [
+        ("documents", of(kinds + 1, size_of::<Document>() as u64)),
+        ("status writer", of(1, StatusWriter::bytes())),
+        ("connections: buffers", of(connections, Transport::bytes())),
+        ("connections: credentials", of(connections, Credentials::bytes())),
+        ("TLS slots", of(connections, SlotPool::bytes(1, KUBE_TLS_SLOT_BYTES as usize))),
+        ("clients that push", (MAX_PUSHES_AT_ONCE.into(), Pushers::bytes())),
+        ("clients that ask", (MAX_REPORTS_AT_ONCE.into(), Reporters::bytes())),
+    ] {
+        plan.add(name, count, bytes);
+    }
+    // The controller thread parses reports.
+    add_parser(plan, "JSON slots", connections + 1, JSON_SLOT_BYTES);
+}
+
+/// Threads with a parser have a slot and a reserve each.
+fn add_parser(plan: &mut Plan, name: &'static str, count: u32, bytes: u32) {
+    let slots = |bytes: u32| SlotPool::bytes(count, bytes as usize);
+    plan.add(name, count.into(), slots(bytes));
+    plan.add("slot reserves", count.into(), slots(SLOT_RESERVE_BYTES));
 }
 
 /// How much memory the plan may take.
@@ -112,7 +162,8 @@ mod tests {
     #[test]
     fn defaults_fit_the_preset_node() {
         for role in [Role::Controller, Role::Router, Role::Standalone] {
-            let plan = plan(role, &Capacities::DEFAULT);
+            let wanted = Wanted { role, keeps_state: true };
+            let plan = plan(wanted, &Capacities::DEFAULT);
             let mut text = String::new();
             crate::plan::print(&plan, &mut text).unwrap();
             assert_eq!(plan.check(PRESET_NODE_BYTES.into()), Ok(()), "{role:?}\n{text}");
@@ -121,11 +172,30 @@ mod tests {
     }
 
     #[test]
+    fn every_capacity_counts_somewhere() {
+        let total = |c: &Capacities| {
+            let roles = [Role::Controller, Role::Router, Role::Standalone];
+            let wanted = |role| Wanted { role, keeps_state: true };
+            roles.map(|role| plan(wanted(role), c).total()).iter().sum::<u64>()
+        };
+        let least = total(&Capacities::DEFAULT);
+        // Bodies are never held as a whole; socket buffers are the kernel's, while data waits.
+        let elsewhere = ["MAX_REQUEST_BODY_MIB", "SOCKET_BUFFER_BYTES"];
+        for limit in LIMITS.iter().filter(|l| l.kind == "capacity" && l.max > l.default) {
+            let mut c = Capacities::DEFAULT;
+            c.set(limit.name, limit.max).unwrap();
+            let counts = total(&c) > least;
+            assert!(counts || elsewhere.contains(&limit.name), "{} costs nothing", limit.name);
+        }
+    }
+
+    #[test]
     fn more_capacity_than_memory_is_refused() {
         let mut capacities = Capacities::DEFAULT;
         capacities.set("MAX_CONNECTIONS", MAX_CONNECTIONS).unwrap();
         capacities.set("MAX_WORKERS", MAX_WORKERS).unwrap();
-        let error = plan(Role::Router, &capacities).check(PRESET_NODE_BYTES.into()).unwrap_err();
+        let wanted = Wanted { role: Role::Router, keeps_state: false };
+        let error = plan(wanted, &capacities).check(PRESET_NODE_BYTES.into()).unwrap_err();
         assert!(error.planned > error.available && error.largest.bytes > 0, "{error}");
     }
 }

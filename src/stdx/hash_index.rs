@@ -6,6 +6,7 @@
 
 use super::Zeroed;
 use super::table::Full;
+use super::touch::touch_first;
 
 /// A slot: the number plus one (0: empty), and the low half of the hash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +34,16 @@ pub const fn slots_for(items: u32) -> usize {
 }
 
 impl<const N: usize> HashIndex<N> {
+    /// Makes the pages resident that an index of at most `items` items uses.
+    pub fn set_cap(&mut self, items: u32) {
+        touch_first(self, Self::bytes(items) as usize);
+    }
+
+    /// Bytes in use at most `items` items, for the memory plan.
+    pub const fn bytes(items: u32) -> u64 {
+        (size_of::<HashIndex<0>>() + slots_for(items) * size_of::<Slot>()) as u64
+    }
+
     /// Empties the index and makes it as large as `items` items ask for.
     pub fn reset(&mut self, items: u32) {
         let slots = slots_for(items);

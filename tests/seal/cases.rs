@@ -330,7 +330,7 @@ fn minor_faults() -> i64 {
 
 /// Slots and reserve are resident from the start: their use faults no page in.
 fn no_page_faults() {
-    region::disable_huge_pages();
+    region::prepare_process();
     memory::make_reserve(1 << 20);
     let mut pool = SlotPool::new(64, 64 << 10, 56 << 10);
     let mut prng = Prng::new(1);
@@ -362,7 +362,7 @@ fn stacks_are_resident() {
         let mut frame = [1u8; 400 * 1024];
         black_box(&mut frame)[1000]
     }
-    region::disable_huge_pages();
+    region::prepare_process();
     static FAULTS: AtomicU32 = AtomicU32::new(u32::MAX);
     let mut crew = Crew::new();
     crew.spawn("deep", |gate| {

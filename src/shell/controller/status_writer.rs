@@ -171,6 +171,11 @@ pub struct StatusWriter {
 pub const LEASE: &str = "serval-controller";
 
 impl StatusWriter {
+    /// Bytes it holds, without connection and credentials: a line of the memory plan.
+    pub fn bytes() -> u64 {
+        ApiClient::bytes() + (size_of::<Document>() + size_of::<Body>()) as u64
+    }
+
     /// Works until told to stop.
     pub fn run(mut self) {
         while !self.stop.load(Ordering::Acquire) {

@@ -120,6 +120,12 @@ impl ApiClient {
         Ok(ApiClient { caller, patch, lease, status: boxed_zeroed() })
     }
 
+    /// Bytes it holds, without connection and credentials: for the memory plan.
+    pub fn bytes() -> u64 {
+        let machines = size_of::<Exchange>() + size_of::<StatusPatch>() + size_of::<LeaseEpoch>();
+        (machines + size_of::<Document>() + KUBE_BODY_BYTES as usize) as u64
+    }
+
     /// Ends calls from another thread.
     pub fn stopper(&self) -> Stop {
         Stop { flag: self.caller.stop.clone(), waker: self.caller.transport.waker() }

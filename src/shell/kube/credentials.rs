@@ -52,6 +52,11 @@ impl Credentials {
         })
     }
 
+    /// Bytes it holds: a line of the memory plan.
+    pub fn bytes() -> u64 {
+        (size_of::<PemBuffers>() + 2 * size_of::<TokenText>()) as u64
+    }
+
     /// The identity to connect with; None without TLS.
     pub fn identity(&self) -> Option<&ClientIdentity> {
         self.identity.as_ref()

@@ -23,6 +23,9 @@ const WAKER: Token = Token(1);
 type Outbox = Inline<{ (KUBE_REQUEST_BYTES + KUBE_BODY_BYTES) as usize }>;
 type Inbox = Inline<{ TLS_PLAIN_BYTES as usize }>;
 
+/// Of /etc/hosts, what comes first counts.
+const HOSTS_BYTES: usize = 65_536;
+
 /// What became of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Happened {
@@ -62,7 +65,7 @@ pub struct Transport {
     outbox: Box<Outbox>,
     /// How much of the outbox is sent or encrypted.
     written: usize,
-    hosts: Box<[u8; 65_536]>,
+    hosts: Box<[u8; HOSTS_BYTES]>,
     /// Why the last connection failed, in words.
     error: ErrorText,
 }
@@ -87,6 +90,12 @@ impl Transport {
             hosts: boxed_zeroed(),
             error: ErrorText::new(),
         })
+    }
+
+    /// Bytes of one connection's buffers: a line of the memory plan.
+    pub fn bytes() -> u64 {
+        let own = size_of::<Inbox>() + size_of::<Outbox>() + size_of::<[u8; HOSTS_BYTES]>();
+        own as u64 + TlsClient::bytes()
     }
 
     /// Ends a `wait` from another thread.

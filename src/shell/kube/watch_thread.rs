@@ -17,7 +17,7 @@ use crate::shell::place::boxed_zeroed;
 use crate::shell::tls::rustls::make_client_slot;
 use crate::shell::{clock, json};
 use crate::stdx::ring::{Consumer, Producer};
-use crate::stdx::{Duration, Full, Instant, Prng};
+use crate::stdx::{Duration, Full, Instant, Prng, touch};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use mio::Waker;
 use std::boxed::Box;
@@ -208,6 +208,7 @@ impl<E: Encode> WatchThread<E> {
         watch.start(settings, prng).map_err(|error| format!("{name}: {error:?}"))?;
         // Both ends live as long as the process.
         let ring: &'static mut EventRing = Box::leak(boxed_zeroed());
+        touch(&mut *ring);
         let (producer, consumer) = ring.split();
         let shared = Arc::new(Shared::default());
         let feed = Feed { kind, consumer, shared: shared.clone(), waker: transport.waker() };

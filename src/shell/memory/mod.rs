@@ -20,5 +20,6 @@ pub mod slot;
 
 pub use allocator::{Allocator, Mode, Statistics, is_sealed, seal, statistics};
 pub use pool::{NotEmpty, SlotHandle, SlotPool, make_reserve, reserve_bytes, reserve_peak_bytes};
+pub use region::prepare_process;
 pub use report::install_panic_hook;
 pub use slot::Slot;

@@ -23,11 +23,25 @@ pub fn page_bytes() -> usize {
     page
 }
 
-/// Switches huge pages off for the whole process, stacks and libc's heap too. First in main.
-pub fn disable_huge_pages() {
-    // SAFETY: a plain call. Kernels without huge pages refuse it, which is as good.
-    let _ = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+/// Makes what is resident be what was touched, of stacks and of libc's heap too. First in main.
+pub fn prepare_process() {
+    // SAFETY: plain calls. Kernels without huge pages refuse the first, which is as good; a libc
+    // that does not know an option passes it over.
+    unsafe {
+        let _ = libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0);
+        #[cfg(target_env = "gnu")]
+        {
+            // One arena, not one per thread that allocates before the seal.
+            let _ = libc::mallopt(libc::M_ARENA_MAX, 1);
+            // Large blocks are mappings of their own: freed before the seal, they are given back.
+            let _ = libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES);
+        }
+    }
 }
+
+/// From this size on a block of libc's is a mapping of its own.
+#[cfg(target_env = "gnu")]
+const LARGE_BYTES: core::ffi::c_int = 32 * 1024;
 
 /// Zeroed memory for ever. Not given back when dropped.
 #[derive(Debug)]

@@ -56,9 +56,9 @@ impl Buffers {
         }
     }
 
-    /// Bytes of `count` buffers, for the memory plan.
-    pub fn bytes(count: u32) -> u64 {
-        u64::from(count) * (SIZE + size_of::<Queued>() + size_of::<Buf>()) as u64
+    /// Bytes beside `count` buffers, for the memory plan.
+    pub fn tables_bytes(count: u32) -> u64 {
+        u64::from(count) * (size_of::<Queued>() + size_of::<Buf>()) as u64
     }
 
     /// Buffers that nobody has.

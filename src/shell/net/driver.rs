@@ -12,7 +12,7 @@ use crate::config::snapshot::Bind;
 use crate::limits::*;
 use crate::router::binds::MAX_BIND_SLOTS;
 use crate::router::{BindId, Buf, Chunk, Close, ConnId, End, Errno, Io, Sent, Turn, Worker};
-use crate::stdx::{Duration, Instant};
+use crate::stdx::{Duration, Instant, touch};
 use core::net::SocketAddr;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Token};
@@ -77,7 +77,9 @@ struct List {
 
 impl List {
     fn new(cap: u32) -> List {
-        List { places: std::vec![0; cap as usize].into_boxed_slice(), first: 0, len: 0 }
+        let mut places = std::vec![0; cap as usize].into_boxed_slice();
+        touch(&mut *places);
+        List { places, first: 0, len: 0 }
     }
 
     fn push(&mut self, index: u32) {
@@ -138,13 +140,13 @@ impl Driver {
         }
     }
 
-    /// Bytes at these capacities, for the memory plan: buffers and tables.
-    pub fn bytes(capacities: &Capacities) -> u64 {
+    /// Bytes at these capacities, for the memory plan: all but the buffers themselves.
+    pub fn tables_bytes(capacities: &Capacities) -> u64 {
         let per_connection = (size_of::<Socket>() + 2 * size_of::<u32>()) as u64;
-        Buffers::bytes(capacities.max_io_buffers)
+        Buffers::tables_bytes(capacities.max_io_buffers)
             + u64::from(capacities.max_connections) * per_connection
             + (MAX_BIND_SLOTS * size_of::<Option<Listener>>()) as u64
-            + u64::from(MAX_EVENTS_PER_TURN) * 16
+            + u64::from(MAX_EVENTS_PER_TURN) * size_of::<libc::epoll_event>() as u64
     }
 
     /// Buffers nobody holds, for tests.

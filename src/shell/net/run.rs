@@ -32,11 +32,6 @@ impl Traffic {
         Ok((Traffic { poll, events, driver }, Control::new(waker)))
     }
 
-    /// Bytes of one worker's buffers: a line of the memory plan.
-    pub fn bytes(capacities: &Capacities) -> u64 {
-        super::buffers::Buffers::bytes(capacities.max_io_buffers)
-    }
-
     /// The driver, for tests that count its buffers.
     pub fn driver(&self) -> &Driver {
         &self.driver

@@ -91,6 +91,11 @@ impl FileThread {
         FileThread { folder, storage, served, buffer: boxed_zeroed() }
     }
 
+    /// Bytes it holds: a line of the memory plan.
+    pub fn bytes() -> u64 {
+        size_of::<Buffer>() as u64
+    }
+
     /// Works until the process ends. What was read at start is `saved` already.
     pub fn run(mut self, saved: u64) {
         let mut seen = saved;

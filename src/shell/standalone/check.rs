@@ -28,6 +28,7 @@ pub enum CheckError {
 /// A check.
 #[derive(Debug)]
 pub struct Check {
+    capacities: Capacities,
     controller: Box<Controller>,
 }
 
@@ -59,7 +60,7 @@ impl Check {
         let mut controller = boxed_zeroed::<Controller>();
         controller.init(settings, capacities);
         controller.set_epoch(0);
-        Check { controller }
+        Check { controller, capacities: *capacities }
     }
 
     /// Checks a folder; whether everything is accepted.
@@ -70,7 +71,7 @@ impl Check {
         errors: &mut dyn Write,
     ) -> Result<bool, CheckError> {
         let now = clock::now();
-        let Some(mut manifests) = Folder::new(folder) else {
+        let Some(mut manifests) = Folder::new(folder, &self.capacities) else {
             let _ = writeln!(errors, "--manifests {folder}: the path is too long");
             return Err(CheckError::Folder);
         };

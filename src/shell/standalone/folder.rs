@@ -5,14 +5,15 @@
 //! a mounted ConfigMap (files are links through `..data`) changes as one.
 
 use super::manifests::{File, Files};
-use crate::limits::{MANIFEST_SETTLE_MS, MAX_MANIFEST_BYTES, MAX_MANIFESTS};
+use crate::limits::{Capacities, MANIFEST_SETTLE_MS, MAX_MANIFESTS};
 use crate::shell::files::{self, FileError};
 use crate::shell::place::boxed_zeroed;
 use crate::stdx::fnv::Fnv;
-use crate::stdx::{Duration, Instant, Now, Short};
+use crate::stdx::{Duration, Instant, Now, Short, touch};
 use core::ffi::CStr;
 use core::fmt;
 use std::boxed::Box;
+use std::vec;
 
 /// Why the folder could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +24,8 @@ pub enum FolderError {
     File(Short<255>, FileError),
     /// More files than MAX_MANIFESTS.
     TooManyFiles,
-    /// More text than MAX_MANIFEST_BYTES.
-    TooMuchText,
+    /// More text than MAX_MANIFEST_BYTES as it is set.
+    TooMuchText(u32),
 }
 
 impl fmt::Display for FolderError {
@@ -33,8 +34,8 @@ impl fmt::Display for FolderError {
             FolderError::Folder(error) => write!(f, "the folder cannot be read: {error}"),
             FolderError::File(name, error) => write!(f, "{name}: cannot be read: {error}"),
             FolderError::TooManyFiles => write!(f, "more than {MAX_MANIFESTS} manifests"),
-            FolderError::TooMuchText => {
-                write!(f, "more than {MAX_MANIFEST_BYTES} bytes of manifests")
+            FolderError::TooMuchText(bytes) => {
+                write!(f, "more than {bytes} bytes of manifests (--max-manifest-bytes)")
             }
         }
     }
@@ -45,7 +46,7 @@ impl fmt::Display for FolderError {
 pub struct Folder {
     path: Short<1024>,
     files: Box<Files>,
-    text: Box<[u8; MAX_MANIFEST_BYTES as usize]>,
+    text: Box<[u8]>,
     /// Fingerprint last seen, and since when.
     seen: u64,
     since: Instant,
@@ -55,17 +56,19 @@ pub struct Folder {
 
 impl Folder {
     /// Takes the memory it needs for good.
-    pub fn new(path: &str) -> Option<Folder> {
+    pub fn new(path: &str, capacities: &Capacities) -> Option<Folder> {
         let path = Short::new(path).ok()?;
         let mut files = boxed_zeroed::<Files>();
         files.set_cap(MAX_MANIFESTS);
         let (seen, since, taken) = (0, Instant::default(), 0);
-        Some(Folder { path, files, text: boxed_zeroed(), seen, since, taken })
+        let mut text = vec![0; capacities.max_manifest_bytes as usize].into_boxed_slice();
+        touch(&mut *text);
+        Some(Folder { path, files, text, seen, since, taken })
     }
 
     /// Bytes it holds: a line of the memory plan.
-    pub fn bytes() -> u64 {
-        u64::from(MAX_MANIFEST_BYTES) + size_of::<Files>() as u64
+    pub fn bytes(capacities: &Capacities) -> u64 {
+        u64::from(capacities.max_manifest_bytes) + size_of::<Files>() as u64
     }
 
     /// The files that were read last.
@@ -132,12 +135,13 @@ impl Folder {
 
     fn read(&mut self, folder: &files::Folder) -> Result<(), FolderError> {
         let mut start = 0;
+        let most = self.text.len() as u32;
         for file in self.files.as_mut_slice() {
             let room = &mut self.text[start..];
             let read = with_name(&file.name, |name| folder.read(name, room).map(<[u8]>::len));
             let len = match read {
                 Ok(len) => len,
-                Err(FileError::TooLarge { .. }) => return Err(FolderError::TooMuchText),
+                Err(FileError::TooLarge { .. }) => return Err(FolderError::TooMuchText(most)),
                 Err(error) => return Err(FolderError::File(file.name, error)),
             };
             (file.start, file.end) = (start, start + len);
@@ -202,7 +206,7 @@ mod tests {
         for ignored in [".hidden.yaml", "c.yaml~", "notes.txt"] {
             fs::write(dir.0.join(ignored), "x").unwrap();
         }
-        let mut folder = Folder::new(dir.0.to_str().unwrap()).unwrap();
+        let mut folder = Folder::new(dir.0.to_str().unwrap(), &Capacities::DEFAULT).unwrap();
         assert_eq!(folder.poll(at(0)), Ok(true));
         let names: std::vec::Vec<_> =
             folder.files().as_slice().iter().map(|f| std::format!("{}", f.name)).collect();
@@ -218,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_an_error() {
-        let mut folder = Folder::new("/nowhere/at/all").unwrap();
+        let mut folder = Folder::new("/nowhere/at/all", &Capacities::DEFAULT).unwrap();
         assert!(matches!(folder.poll(at(0)), Err(FolderError::Folder(_))));
     }
 }

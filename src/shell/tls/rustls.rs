@@ -292,6 +292,11 @@ impl TlsClient {
         TlsClient { slot, state, connection: None, buffers: boxed_zeroed(), error }
     }
 
+    /// Bytes of its buffers, for the memory plan; what rustls takes is in the slot.
+    pub fn bytes() -> u64 {
+        size_of::<Buffers>() as u64
+    }
+
     /// Begins a handshake on a new connection; `advance` makes its first bytes.
     pub fn begin(&mut self, identity: &ClientIdentity) {
         self.end();
