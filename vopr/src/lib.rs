@@ -28,5 +28,6 @@ pub mod shadow;
 pub mod sim;
 pub mod status_api;
 pub mod tables;
+pub mod target;
 pub mod trace;
 pub mod workload;

@@ -414,6 +414,10 @@ impl Network {
                 if end.ended != Some(Ended::Reset) {
                     end.ended = Some(how);
                 }
+                if how == Ended::Reset {
+                    // As in a kernel: what was not read is gone, so that a reset is seen at once.
+                    end.inbox.clear();
+                }
                 self.trace.event(now, "end", u64::from(to.stream), &[how as u8]);
             }
         }

@@ -11,6 +11,7 @@ use crate::checkers::{d1, d3, d4, d11, l1, s1};
 use crate::client::{Clients, Outcome};
 use crate::controller::{Around, Counts, Process};
 use crate::ledger::Ledger;
+use crate::model::table::Table;
 use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::replay::Replays;
 use crate::router::Router;
@@ -20,6 +21,7 @@ use crate::tables::Tables;
 use crate::trace::{Trace, Violation};
 use crate::workload::Workload;
 use serval::stdx::Prng;
+use std::rc::Rc;
 
 /// Routers of a run.
 pub const ROUTERS: usize = 2;
@@ -157,8 +159,9 @@ impl Sim {
                 Some(Node::Controller) => self.controller_socket(end, what),
                 Some(Node::Api) => self.api.on_socket(end, what, &mut self.net),
                 Some(Node::Clients) => {
-                    let outcomes =
-                        self.clients.on_socket(end, what, &mut self.ledger, &mut self.net);
+                    let served = self.served();
+                    let Sim { clients, ledger, net, .. } = self;
+                    let outcomes = clients.on_socket(end, what, &served, ledger, net);
                     self.check(outcomes);
                 }
                 Some(Node::Backends) => {
@@ -193,7 +196,8 @@ impl Sim {
                 self.with_controller(|c, api, around| c.on_timer(number, api, around));
             }
             Node::Clients => {
-                let outcomes = self.clients.on_timer(ROUTERS, &mut self.ledger, &mut self.net);
+                let outcomes =
+                    self.clients.on_timer(&self.served(), &mut self.ledger, &mut self.net);
                 self.check(outcomes);
             }
             Node::Backends => self.backends.on_timer(&mut self.ledger, &mut self.net),
@@ -211,6 +215,11 @@ impl Sim {
         {
             replays.remember(published);
         }
+    }
+
+    /// What each router serves.
+    fn served(&self) -> [Rc<Table>; ROUTERS] {
+        core::array::from_fn(|i| self.tables.adopted(&self.routers[i]))
     }
 
     fn check(&mut self, outcomes: Vec<Outcome>) {

@@ -78,7 +78,8 @@ fn specificity(hostname: &str) -> (u32, usize) {
     }
 }
 
-fn matches_host(pattern: &str, host: &str) -> bool {
+/// Whether a hostname of a listener or route is for a host.
+pub fn matches_host(pattern: &str, host: &str) -> bool {
     pattern == host || (pattern.is_empty() || pattern.starts_with("*.")) && intersect(pattern, host)
 }
 
