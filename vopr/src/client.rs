@@ -2,6 +2,7 @@
 //!
 //! In: where the routers listen, and what they serve. Out: requests for the ledger, answers for the checkers.
 
+use crate::faults::{Fault, Injected};
 use crate::http::{Next, Reader};
 use crate::ledger::{Ledger, Request, Response, body_of};
 use crate::model::table::Table;
@@ -44,6 +45,8 @@ pub struct Outcome {
     pub request: Request,
     /// None: the connection ended before it was whole.
     pub response: Option<Response>,
+    /// An answer before said that the connection closes: what was pipelined behind it is lost.
+    pub was_told: bool,
 }
 
 /// All clients.
@@ -52,6 +55,7 @@ pub struct Clients {
     conns: BTreeMap<EndId, Conn>,
     prng: Prng,
     pub faults: Rate,
+    pub injected: Injected,
     most: usize,
     next: u64,
     pub requests: u64,
@@ -66,6 +70,7 @@ impl Clients {
             conns: BTreeMap::new(),
             prng,
             faults,
+            injected: Injected::default(),
             most,
             next: 1,
             requests: 0,
@@ -118,6 +123,10 @@ impl Clients {
         let address = binds[self.prng.below(binds.len() as u64) as usize];
         let end = net.connect(Node::Clients, Node::Router(router), address);
         let aborts = self.faults.happens(&mut self.prng);
+        let is_slow = self.faults.happens(&mut self.prng);
+        if aborts || is_slow {
+            self.injected.add(Fault::ClientFaults);
+        }
         let conn = Conn {
             router,
             address,
@@ -128,7 +137,7 @@ impl Clients {
             head_at: None,
             left: self.prng.range(1, 12) as u32,
             depth: if self.prng.chance(1, 3) { self.prng.range(2, 5) as usize } else { 1 },
-            is_slow: self.faults.happens(&mut self.prng),
+            is_slow,
             abort_at: if aborts { net.now + self.prng.below(3 * SECOND) } else { Time::MAX },
             think_until: 0,
             began: net.now,
@@ -230,7 +239,7 @@ impl Clients {
                         body: message.body,
                         at,
                     };
-                    outcomes.push(Outcome { request, response: Some(response) });
+                    outcomes.push(Outcome { request, response: Some(response), was_told: false });
                 }
                 Next::Bad(why) => {
                     net.trace.violated(net.now, "D4", format!("a client got no HTTP: {why}"));
@@ -243,7 +252,7 @@ impl Clients {
         if over || done || ended.is_some() {
             for (stamp, _) in core::mem::take(&mut conn.waiting) {
                 if let Some(request) = ledger.requests.remove(&stamp) {
-                    outcomes.push(Outcome { request, response: None });
+                    outcomes.push(Outcome { request, response: None, was_told: over });
                 }
             }
             self.conns.remove(&end);

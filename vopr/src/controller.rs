@@ -356,7 +356,6 @@ impl Process {
         }
         if let Some(kind) = self.controller.wants_relist() {
             self.relisted = around.net.now;
-            around.counts.relists += 1;
             around.net.trace.say(around.net.now, &format!("relist of {}", kind.name()));
             self.give(kind as usize, Input::Relist, api, around);
         }
@@ -523,6 +522,8 @@ fn take_event(
     let kind = Kind::ALL[shadow.kind as usize];
     match event {
         Event::ResyncBegin { .. } => {
+            // What a new watch lists first is no relist.
+            around.counts.relists += u64::from(shadow.resyncs > 0);
             shadow.begin();
             controller.resync_begin(kind);
         }

@@ -28,7 +28,7 @@ fn of<T: Copy>(prng: &mut Prng, items: &[T]) -> T {
 }
 
 /// Whether a rule has an endpoint.
-fn is_healthy(rule: &ServedRule) -> bool {
+pub fn is_healthy(rule: &ServedRule) -> bool {
     rule.backends.iter().any(|(pool, weight)| *weight > 0 && pool.iter().any(|p| !p.is_empty()))
 }
 
@@ -55,7 +55,7 @@ pub fn is_served(table: &Table, address: SocketAddr) -> bool {
 /// A target at an address of a router that serves `table`.
 pub fn pick(prng: &mut Prng, table: &Table, address: SocketAddr) -> Target {
     let mut target = random(prng);
-    if prng.chance(1, 6) {
+    if prng.chance(1, 8) {
         return target;
     }
     let served = |rule: &&ServedRule| is_healthy(rule) && !hosts(table, rule, address).is_empty();

@@ -5,10 +5,13 @@
 
 use crate::api_server::Api;
 use crate::capacities::ADMITTED;
+use crate::checkers::l1;
 use crate::client::HOSTS;
 use crate::io::BACKEND_NET;
+use crate::model::lookup::matches_host;
 use crate::model::object::*;
 use crate::network::Time;
+use crate::target;
 use serval::stdx::Prng;
 use std::net::Ipv4Addr;
 
@@ -16,6 +19,8 @@ use std::net::Ipv4Addr;
 pub const CONTROLLER: &str = "serval.dev/gateway-controller";
 
 const NAMESPACES: [&str; 4] = ["red", "blue", "green", "grey"];
+/// Rules with endpoints that there are mostly at least.
+const SERVED: usize = 3;
 /// Names of Services in a namespace.
 const SERVICES: usize = 6;
 
@@ -65,9 +70,59 @@ impl Workload {
         }
     }
 
+    /// Makes a route that serves, mostly out of objects that are there: old ones are admitted.
+    fn mend(&mut self, api: &mut Api, now: Time) {
+        let mut places = Vec::new();
+        for (key, object) in &api.objects {
+            if let Spec::Gateway { class, listeners } = &object.spec
+                && class == "serval"
+            {
+                places.extend(listeners.iter().map(|l| (key.clone(), l.clone())));
+            }
+        }
+        places.retain(|(_, l)| !matches!(l.allowed, Allowed::Label(..)));
+        if places.is_empty() {
+            return self.put(Kind::Gateway, api, now);
+        }
+        let (gateway, listener) = self.of(&places);
+        let own = gateway.1.clone();
+        let mut key = |kind, name: &str| match self.live(kind, Some(&own), api) {
+            Some(key) => key,
+            None => (kind, own.clone(), name.to_string()),
+        };
+        let service = key(Kind::Service, "service0");
+        let (slice, route) = (key(Kind::Slice, "slice0"), key(Kind::Route, "route0"));
+        let Spec::Route { mut parents, rules, .. } = self.route(&own, api) else { return };
+        parents.truncate(1);
+        let (namespace, section) = (None, Some(listener.name));
+        parents.push(Parent { namespace, name: gateway.2, section, port: None });
+        let hosts = HOSTS.into_iter().filter(|h| matches_host(&listener.hostname, h));
+        let hosts: Vec<&str> = hosts.collect();
+        let hostnames = vec![self.of(&hosts).to_string()];
+        let backend = Backend { namespace: None, name: service.2.clone(), port: 80, weight: 1 };
+        let rules = rules.into_iter().map(|r| Rule { backends: vec![backend.clone()], ..r });
+        let rules = rules.collect();
+        let slice_spec = self.slice_of(&service.2, 3);
+        let ports = vec![("http".to_string(), 80)];
+        for (key, spec) in [
+            (service, Spec::Service { ports }),
+            (slice, slice_spec),
+            (route, Spec::Route { parents, hostnames, rules }),
+        ] {
+            let count = api.objects.keys().filter(|k| k.0 == key.0).count() as u32;
+            if api.objects.contains_key(&key) || count < self.most(key.0) {
+                api.apply(key, spec, now);
+            }
+        }
+    }
+
     /// One change.
     pub fn change(&mut self, api: &mut Api, now: Time) {
         self.changes += 1;
+        let served = l1::wanted(api).rules.iter().filter(|r| target::is_healthy(r)).count();
+        if served < SERVED && self.prng.chance(1, 2) {
+            return self.mend(api, now);
+        }
         let kind = self.of(&[
             Kind::Gateway,
             Kind::Route,
@@ -260,11 +315,18 @@ impl Workload {
             Some((_, _, name)) => name["service".len()..].parse().expect("serviceN"),
             None => self.below(SERVICES),
         };
+        let most = self.prng.range(0, 3);
+        self.slice_of(&format!("service{service}"), most)
+    }
+
+    /// Endpoints of a Service.
+    fn slice_of(&mut self, service: &str, most: u64) -> Spec {
         let ports = vec![("http".to_string(), 8000), ("alt".to_string(), 8001)];
+        let number: u8 = service["service".len()..].parse().expect("serviceN");
         let mut endpoints: Vec<Endpoint> = Vec::new();
-        for _ in 0..self.prng.range(0, 3) {
+        for _ in 0..most {
             let [a, b] = BACKEND_NET;
-            let address = Ipv4Addr::new(a, b, service as u8, 1 + self.below(4) as u8);
+            let address = Ipv4Addr::new(a, b, number, 1 + self.below(4) as u8);
             let ready = self.prng.chance(4, 5);
             let terminating = !ready && self.prng.chance(1, 2);
             let serving = ready || self.prng.chance(1, 2);
@@ -272,6 +334,6 @@ impl Workload {
                 endpoints.push(Endpoint { address, ready, serving, terminating });
             }
         }
-        Spec::Slice { service: format!("service{service}"), ports, endpoints }
+        Spec::Slice { service: service.to_string(), ports, endpoints }
     }
 }
