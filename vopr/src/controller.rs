@@ -323,7 +323,7 @@ impl Process {
             let exact = self.watchers.iter().all(|w| !w.shadow.is_behind);
             around.counts.compared += u64::from(exact);
             let shadows = self.watchers.iter().map(|w| &w.shadow);
-            let objects: Vec<_> = shadows.flat_map(|s| s.objects().cloned()).collect();
+            let objects: Vec<_> = shadows.flat_map(Shadow::objects).collect();
             let table = s3::published(published, &objects, exact, around.net);
             around.tables.publish(published.identity.checksum, Rc::new(table));
         }
@@ -542,7 +542,6 @@ fn take_event(
             match controller.upsert(kind, object, None) {
                 Ok(Upserted::Refused(_)) => {
                     around.counts.refusals += 1;
-                    shadow.refused();
                 }
                 Ok(_) => {}
                 Err(problem) => {

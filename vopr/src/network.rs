@@ -499,7 +499,7 @@ impl Network {
     /// A process died: its sockets are reset, or nobody is told for a while.
     pub fn crash(&mut self, node: Node) {
         self.listening.retain(|l| l.0 != node);
-        let half_open = self.faults.half_open.happens(&mut self.prng);
+        let half_open = self.faults.half_open.happens_mostly(&mut self.prng);
         if half_open {
             self.injected.add(Fault::HalfOpen);
         }

@@ -32,6 +32,15 @@ impl Rate {
         }
     }
 
+    /// Two of three, or nine of ten: for what is asked a few times in a run.
+    pub fn happens_mostly(self, prng: &mut Prng) -> bool {
+        match self {
+            Rate::Off => false,
+            Rate::Rare => prng.chance(2, 3),
+            Rate::Heavy => prng.chance(9, 10),
+        }
+    }
+
     /// One of 800, or one of 80: for what is asked very often.
     pub fn happens_rarely(self, prng: &mut Prng) -> bool {
         match self {

@@ -140,6 +140,12 @@ impl Sim {
         for router in &mut self.routers {
             router.start(&mut self.net);
         }
+        if self.options.bind_failures != Rate::Off {
+            let i = self.prng.below(ROUTERS as u64) as usize;
+            if let Some(process) = &mut self.routers[i].process {
+                process.driver.failing_port = 80;
+            }
+        }
         self.start_controller();
         for (after, event) in [
             (0, Event::Timer(Node::Clients, 0)),
@@ -299,11 +305,9 @@ impl Sim {
         let later = self.net.now + self.prng.range(50 * MS, 4 * SECOND);
         if options.partitions.happens(&mut self.prng) {
             let nodes = [Node::Router(0), Node::Router(1), Node::Controller, Node::Api];
-            let of = |prng: &mut Prng| nodes[prng.below(4) as usize];
-            let (a, b) = (of(&mut self.prng), of(&mut self.prng));
-            if a != b {
-                self.net.block(a, b, later);
-            }
+            let (a, apart) = (self.prng.below(4), self.prng.range(1, 3));
+            let (a, b) = (nodes[a as usize], nodes[(a + apart) as usize % 4]);
+            self.net.block(a, b, later);
         }
         if options.router_crashes.happens(&mut self.prng) {
             self.crash_router(later);
@@ -343,7 +347,7 @@ impl Sim {
         self.net.injected.add(Fault::RouterCrashes);
         self.net.trace.say(self.net.now, &format!("router {i} crashes"));
         self.routers[i].crash(&mut self.net);
-        if self.options.lost_files.happens(&mut self.prng) {
+        if self.options.lost_files.happens_mostly(&mut self.prng) {
             let file = &mut self.routers[i].file;
             let keep = self.prng.below(file.len() as u64 + 1) as usize;
             file.truncate(if self.prng.chance(1, 2) { 0 } else { keep });

@@ -39,7 +39,7 @@ impl Totals {
     pub fn add(&mut self, options: &Options, s: &Summary) {
         let on = |fault| options.is_on(fault);
         let crashes = on(Fault::RouterCrashes) || on(Fault::ControllerCrashes);
-        let relists = on(Fault::ApiFaults) || on(Fault::ApiRestarts) || on(Fault::OverCapacity);
+        let relists = on(Fault::ApiFaults) || on(Fault::OverCapacity);
         let long = u64::from(s.seconds >= SECONDS);
         let mut values = vec![
             ("at least 60 simulated seconds", true, long),

@@ -65,7 +65,7 @@ impl Workload {
         for kind in [Kind::Gateway, Kind::Service, Kind::Service, Kind::Slice, Kind::Slice] {
             self.put(kind, api, now);
         }
-        for _ in 0..40 {
+        for _ in 0..if self.over_capacity { 80 } else { 40 } {
             self.change(api, now);
         }
     }
