@@ -201,9 +201,9 @@ impl Connections {
         self.clients
     }
 
-    /// Slots not in use.
-    pub fn free_slots(&self) -> u32 {
-        self.cap() - self.in_use
+    /// Whether so many slots are free, one of eight, that idle connections may keep theirs.
+    pub fn has_spare_slots(&self) -> bool {
+        self.cap() - self.in_use >= self.cap() / 8
     }
 
     /// Whether another client may come in.

@@ -48,7 +48,7 @@ impl Worker {
             && !upstream.has_ended
             && upstream.held.is_none()
             && !self.is_draining
-            && self.conns.free_slots() >= self.conns.cap() / 8;
+            && self.conns.has_spare_slots();
         self.detach(index);
         self.drop_exchange(io, index);
         if is_reusable {

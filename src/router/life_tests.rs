@@ -337,6 +337,31 @@ fn every_slot_in_use() {
     rig.assert_at_rest();
 }
 
+/// Idle connections to many endpoints give way before the table is full: what comes next is served.
+#[test]
+fn idle_connections_cost_no_request_its_slot() {
+    let mut rig = Rig::sized(16, 24, |s| {
+        plain(s, 1);
+        for n in 2..=30 {
+            let pool = building::pool(s, "p", &[endpoint(n)]);
+            let path = MatchSpec::prefix(std::format!("/{n}").leak());
+            building::route(s, "r", &[(0, "")], &[path], &[(pool, 1)]);
+        }
+    });
+    let mut client = rig.client();
+    for n in 2..=30 {
+        rig.send(client, std::format!("GET /{n} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        let backend = rig.backend();
+        rig.send(backend, OK);
+        assert_eq!(rig.got(client), OK, "request {n}");
+        if n > 20 && rig.worker.can_accept() {
+            client = rig.client();
+        }
+    }
+    assert_eq!(rig.worker.counters().exhausted, 0);
+    assert!(rig.worker.counters().upstreams > 1, "some are kept");
+}
+
 /// No buffer: heads that stand still lose theirs to those that wait, one per tick.
 #[test]
 fn slow_heads_are_evicted_when_buffers_run_out() {

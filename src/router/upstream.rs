@@ -144,7 +144,6 @@ impl Worker {
         let Some(conn) = self.conns.add_upstream(index, endpoint, self.tick) else {
             self.endpoints.forget_if_unused(endpoint, self.tick);
             self.counters.exhausted += 1;
-            self.close_one_idle(turn.io);
             return Err(503);
         };
         self.counters.connects += 1;
@@ -160,13 +159,22 @@ impl Worker {
         let exchange = &mut self.exchanges[index];
         (exchange.upstream, exchange.phase) = (conn, Phase::Connecting);
         self.rearm(conn);
+        self.keep_room(turn.io);
         Ok(true)
     }
 
-    /// Makes room for the next request: some idle connection goes. Rare: the table is full.
-    fn close_one_idle<I: Io>(&mut self, io: &mut I) {
-        let idle = (0..self.conns.cap()).find(|&i| self.conns[i].state == State::Pooled);
+    /// A slot was taken: when few are left, an idle connection goes, so that the next request finds
+    /// a slot. Not only once none is left: the driver lets go of a connection later.
+    pub(super) fn keep_room<I: Io>(&mut self, io: &mut I) {
+        if self.conns.has_spare_slots() {
+            return;
+        }
+        let cap = self.conns.cap();
+        // From where the last one was found: a table full of idle ones is not searched each time.
+        let places = (self.idle_hand..cap).chain(0..self.idle_hand);
+        let idle = places.into_iter().find(|&i| self.conns[i].state == State::Pooled);
         if let Some(idle) = idle {
+            self.idle_hand = (idle + 1) % cap;
             self.close(io, idle, Close::Now);
         }
     }

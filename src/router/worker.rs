@@ -65,6 +65,8 @@ pub struct Worker {
     drain_since: Tick,
     /// No eviction before.
     evict_at: Tick,
+    /// Where the next idle connection to close is looked for.
+    pub(super) idle_hand: u32,
     /// Where a canonical path is written.
     pub(super) path: [u8; MAX_URI_BYTES as usize],
     /// Where a head is rendered.
@@ -87,6 +89,7 @@ crate::zeroed_struct!(Worker {
     is_draining: bool,
     drain_since: Tick,
     evict_at: Tick,
+    idle_hand: u32,
     path: [u8; MAX_URI_BYTES as usize],
     head: [u8; HEAD_SCRATCH],
 });
@@ -162,6 +165,7 @@ impl Worker {
         assert!(self.binds.client_came(bind), "the driver listens only where it was told to");
         self.counters.accepted += 1;
         self.rearm(index);
+        self.keep_room(turn.io);
         Some(self.conns.id(index))
     }
 

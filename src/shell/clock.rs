@@ -1,6 +1,6 @@
 //! The only reader of clocks. Out: both clocks as the machines take them.
 
-use crate::stdx::{Instant, Now, Wall};
+use crate::stdx::{Duration, Instant, Now, Wall};
 
 /// Reads the monotonic and the wall clock (two vDSO calls, no system call).
 pub fn now() -> Now {
@@ -13,9 +13,15 @@ pub fn now() -> Now {
     }
 }
 
+/// The CPU time of all threads of this process so far.
+pub fn process_cpu() -> Duration {
+    let time = read(libc::CLOCK_PROCESS_CPUTIME_ID);
+    Duration(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
 fn read(clock: libc::clockid_t) -> libc::timespec {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a timespec; both clocks exist on every Linux.
+    // SAFETY: the pointer is to a timespec; these clocks exist on every Linux.
     let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
     assert!(result == 0, "clock_gettime");
     time
@@ -24,6 +30,14 @@ fn read(clock: libc::clockid_t) -> libc::timespec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cpu_time_rises_with_work() {
+        let begin = process_cpu();
+        while process_cpu().0 < begin.0 + 1_000_000 {
+            core::hint::spin_loop();
+        }
+    }
 
     #[test]
     fn monotonic_does_not_go_back_and_wall_is_in_this_century() {

@@ -5,6 +5,7 @@
 //! bookmarks, stale lists, 410 as status and in the stream, 429, cuts in mid-line, duplicates.
 //! Status writes and the Lease do not come over HTTP: they are calls, with conflicts and delays.
 
+use crate::faults::{Fault, Injected};
 use crate::http::{Message, Next, Reader};
 use crate::model::object::{Key, Kind, Object, Spec};
 use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
@@ -55,7 +56,7 @@ pub struct Api {
     uids: u64,
     pub lists: u64,
     pub status_writes: u64,
-    pub injected: u64,
+    pub injected: Injected,
 }
 
 const PATHS: [(&str, Kind); 8] = [
@@ -118,7 +119,7 @@ impl Api {
             uids: 0,
             lists: 0,
             status_writes: 0,
-            injected: 0,
+            injected: Injected::default(),
         }
     }
 
@@ -284,7 +285,7 @@ impl Api {
             return answer(conn, 404, &status_json(404, "NotFound"), "");
         };
         if self.faults.happens(&mut self.prng) {
-            self.injected += 1;
+            self.injected.add(Fault::ApiFaults);
             return match self.prng.below(4) {
                 0 => answer(conn, 429, &status_json(429, "TooManyRequests"), "Retry-After: 1\r\n"),
                 1 => answer(conn, 500, &status_json(500, "InternalError"), ""),
@@ -392,7 +393,7 @@ impl Api {
             let line = event_line(&change);
             chunk(&mut conn.output, &line);
             if self.faults.happens(&mut self.prng) {
-                self.injected += 1;
+                self.injected.add(Fault::ApiFaults);
                 match self.prng.below(5) {
                     // Told twice.
                     0 | 1 => chunk(&mut conn.output, &line),
@@ -419,6 +420,7 @@ impl Api {
             }
         }
         if quiet && self.bookmarks.happens_rarely(&mut self.prng) {
+            self.injected.add(Fault::Bookmarks);
             chunk(&mut conn.output, &bookmark(self.version, false));
         }
     }

@@ -4,6 +4,7 @@
 //! In: connections of routers. Out: answers, and what they saw for the ledger. Faults: slow, closed
 //! while idle, cut in mid-body, reset, answered before the body came.
 
+use crate::faults::{Fault, Injected};
 use crate::http::{Next, Reader};
 use crate::ledger::{Attempt, Ledger, body_of};
 use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Time};
@@ -35,13 +36,13 @@ pub struct Backends {
     conns: BTreeMap<EndId, Conn>,
     prng: Prng,
     pub faults: Rate,
-    pub injected: u64,
+    pub injected: Injected,
 }
 
 impl Backends {
     /// Nobody is connected.
     pub fn new(prng: Prng, faults: Rate) -> Backends {
-        Backends { conns: BTreeMap::new(), prng, faults, injected: 0 }
+        Backends { conns: BTreeMap::new(), prng, faults, injected: Injected::default() }
     }
 
     /// Something happened at a socket.
@@ -88,7 +89,7 @@ impl Backends {
                 Next::Head(head) => {
                     let early = self.faults.happens_rarely(&mut self.prng);
                     if early && conn.reader.is_inside() {
-                        self.injected += 1;
+                        self.injected.add(Fault::BackendFaults);
                         self.answer(&mut conn, &head, ledger, net);
                         // A cut without a length must stay a reset.
                         if conn.then == Then::GoOn {
@@ -110,7 +111,7 @@ impl Backends {
         let idle = conn.output.is_empty() && conn.reader.is_idle();
         if open && idle && !bytes.is_empty() && self.faults.happens(&mut self.prng) {
             // Closed while idle in the router's pool: the race of reuse.
-            self.injected += 1;
+            self.injected.add(Fault::BackendFaults);
             open = false;
         }
         if conn.ended && conn.output.is_empty() {
@@ -183,7 +184,7 @@ impl Backends {
         // Without a length a cut shows only by a reset.
         let mut truncated = false;
         if out.len() > head_len && self.faults.happens(&mut self.prng) {
-            self.injected += 1;
+            self.injected.add(Fault::BackendFaults);
             let cut = self.prng.range(0, out.len() as u64 - 1) as usize;
             conn.then =
                 if framing == 3 || self.prng.chance(1, 2) { Then::Reset } else { Then::Close };
@@ -195,6 +196,9 @@ impl Backends {
         attempts.push(Attempt { backend, body, truncated });
         conn.output = out;
         let slow = self.faults.happens(&mut self.prng);
+        if slow {
+            self.injected.add(Fault::BackendFaults);
+        }
         let wait = if slow { self.prng.below(2 * SECOND) } else { self.prng.below(3 * MS) };
         conn.ready_at = net.now + wait;
         net.schedule(conn.ready_at, Event::Timer(Node::Backends, 0));

@@ -1,14 +1,18 @@
 //! The clients: HTTP/1.1 connections that stamp every request, pipeline, read slowly, give up.
 //!
-//! In: where the routers listen. Out: requests for the ledger, answers for the checkers.
+//! In: where the routers listen, and what they serve. Out: requests for the ledger, answers for the checkers.
 
+use crate::faults::{Fault, Injected};
 use crate::http::{Next, Reader};
 use crate::ledger::{Ledger, Request, Response, body_of};
+use crate::model::table::Table;
 use crate::network::{EndId, Ended, Event, MS, Network, Node, SECOND, SocketEvent, Time};
 use crate::seed::Rate;
+use crate::target;
 use serval::stdx::Prng;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 /// Hosts that requests name; routes and listeners choose from them too.
 pub const HOSTS: [&str; 6] =
@@ -41,6 +45,8 @@ pub struct Outcome {
     pub request: Request,
     /// None: the connection ended before it was whole.
     pub response: Option<Response>,
+    /// An answer before said that the connection closes: what was pipelined behind it is lost.
+    pub was_told: bool,
 }
 
 /// All clients.
@@ -49,6 +55,7 @@ pub struct Clients {
     conns: BTreeMap<EndId, Conn>,
     prng: Prng,
     pub faults: Rate,
+    pub injected: Injected,
     most: usize,
     next: u64,
     pub requests: u64,
@@ -63,6 +70,7 @@ impl Clients {
             conns: BTreeMap::new(),
             prng,
             faults,
+            injected: Injected::default(),
             most,
             next: 1,
             requests: 0,
@@ -79,17 +87,17 @@ impl Clients {
     /// Time passed: new connections, next requests; what was answered.
     pub fn on_timer(
         &mut self,
-        routers: usize,
+        served: &[Rc<Table>],
         ledger: &mut Ledger,
         net: &mut Network,
     ) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         if !self.stopped && self.conns.len() < self.most && self.prng.chance(1, 3) {
-            self.connect(routers, net);
+            self.connect(served, net);
         }
         let ends: Vec<EndId> = self.conns.keys().copied().collect();
         for end in ends {
-            self.act(end, ledger, net);
+            self.act(end, served, ledger, net);
             outcomes.extend(self.receive(end, ledger, net));
         }
         if !self.stopped || !self.conns.is_empty() {
@@ -99,9 +107,9 @@ impl Clients {
         outcomes
     }
 
-    fn connect(&mut self, routers: usize, net: &mut Network) {
-        let router = self.prng.below(routers as u64) as usize;
-        let binds: Vec<SocketAddr> = net
+    fn connect(&mut self, served: &[Rc<Table>], net: &mut Network) {
+        let router = self.prng.below(served.len() as u64) as usize;
+        let mut binds: Vec<SocketAddr> = net
             .listening(Node::Router(router))
             .into_iter()
             .filter(|a| a.port() != crate::router::admin_address(0).port())
@@ -109,9 +117,16 @@ impl Clients {
         if binds.is_empty() {
             return;
         }
+        if !self.prng.chance(1, 8) && binds.iter().any(|&a| target::is_served(&served[router], a)) {
+            binds.retain(|&a| target::is_served(&served[router], a));
+        }
         let address = binds[self.prng.below(binds.len() as u64) as usize];
         let end = net.connect(Node::Clients, Node::Router(router), address);
         let aborts = self.faults.happens(&mut self.prng);
+        let is_slow = self.faults.happens(&mut self.prng);
+        if aborts || is_slow {
+            self.injected.add(Fault::ClientFaults);
+        }
         let conn = Conn {
             router,
             address,
@@ -122,7 +137,7 @@ impl Clients {
             head_at: None,
             left: self.prng.range(1, 12) as u32,
             depth: if self.prng.chance(1, 3) { self.prng.range(2, 5) as usize } else { 1 },
-            is_slow: self.faults.happens(&mut self.prng),
+            is_slow,
             abort_at: if aborts { net.now + self.prng.below(3 * SECOND) } else { Time::MAX },
             think_until: 0,
             began: net.now,
@@ -135,6 +150,7 @@ impl Clients {
         &mut self,
         end: EndId,
         what: SocketEvent,
+        served: &[Rc<Table>],
         ledger: &mut Ledger,
         net: &mut Network,
     ) -> Vec<Outcome> {
@@ -151,12 +167,12 @@ impl Clients {
             }
             _ => {}
         }
-        self.act(end, ledger, net);
+        self.act(end, served, ledger, net);
         self.receive(end, ledger, net)
     }
 
     /// Sends what is to be sent.
-    fn act(&mut self, end: EndId, ledger: &mut Ledger, net: &mut Network) {
+    fn act(&mut self, end: EndId, served: &[Rc<Table>], ledger: &mut Ledger, net: &mut Network) {
         let Some(conn) = self.conns.get_mut(&end) else { return };
         let too_long =
             net.now - conn.began > 30 * SECOND || self.stopped && conn.waiting.is_empty();
@@ -173,7 +189,9 @@ impl Clients {
             let stamp = format!("{}.{}", end.stream, self.next);
             self.next += 1;
             self.requests += 1;
-            let request = request(&mut self.prng, &stamp, conn.router, conn.address, net.now);
+            let table = &served[conn.router];
+            let request = request(&mut self.prng, &stamp, (conn.router, conn.address), table);
+            let request = Request { sent_at: net.now, ..request };
             conn.output.extend(bytes_of(&request, &mut self.prng));
             conn.waiting.push_back((stamp.clone(), request.method == "HEAD"));
             conn.think_until = net.now + self.prng.below(20 * MS);
@@ -221,7 +239,7 @@ impl Clients {
                         body: message.body,
                         at,
                     };
-                    outcomes.push(Outcome { request, response: Some(response) });
+                    outcomes.push(Outcome { request, response: Some(response), was_told: false });
                 }
                 Next::Bad(why) => {
                     net.trace.violated(net.now, "D4", format!("a client got no HTTP: {why}"));
@@ -234,7 +252,7 @@ impl Clients {
         if over || done || ended.is_some() {
             for (stamp, _) in core::mem::take(&mut conn.waiting) {
                 if let Some(request) = ledger.requests.remove(&stamp) {
-                    outcomes.push(Outcome { request, response: None });
+                    outcomes.push(Outcome { request, response: None, was_told: over });
                 }
             }
             self.conns.remove(&end);
@@ -244,33 +262,23 @@ impl Clients {
     }
 }
 
-fn request(prng: &mut Prng, stamp: &str, router: usize, address: SocketAddr, now: Time) -> Request {
-    let mut pick = |n: usize| prng.below(n as u64) as usize;
-    let method = ["GET", "GET", "GET", "POST", "POST", "HEAD", "PUT"][pick(7)];
-    let host = HOSTS[pick(HOSTS.len())].to_string();
-    let path = PATHS[pick(PATHS.len())].to_string();
-    let query = ["", "", "v=1", "v=2&w=1"][pick(4)].to_string();
-    let mut headers = Vec::new();
-    if pick(3) == 0 {
-        headers.push(("X-Kind".to_string(), ["red", "blue"][pick(2)].to_string()));
-    }
-    let has_body = matches!(method, "POST" | "PUT");
-    let len = if has_body { [0, 10, 300, 5000][pick(4)] } else { 0 };
-    let is_chunked = has_body && pick(2) == 0;
-    let body = body_of(stamp, "request", len);
-    let stamp = stamp.to_string();
+fn request(prng: &mut Prng, stamp: &str, to: (usize, SocketAddr), table: &Table) -> Request {
+    let (router, address) = to;
+    let target = target::pick(prng, table, address);
+    let has_body = matches!(target.method, "POST" | "PUT");
+    let len = if has_body { [0, 10, 300, 5000][prng.below(4) as usize] } else { 0 };
     Request {
-        stamp,
+        stamp: stamp.to_string(),
         router,
         address,
-        method,
-        host,
-        path,
-        query,
-        headers,
-        body,
-        is_chunked,
-        sent_at: now,
+        method: target.method,
+        host: target.host,
+        path: target.path,
+        query: target.query,
+        headers: target.headers,
+        body: body_of(stamp, "request", len),
+        is_chunked: has_body && prng.chance(1, 2),
+        sent_at: 0,
     }
 }
 

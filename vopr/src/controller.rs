@@ -324,7 +324,7 @@ impl Process {
             let exact = self.watchers.iter().all(|w| !w.shadow.is_behind);
             around.counts.compared += u64::from(exact);
             let shadows = self.watchers.iter().map(|w| &w.shadow);
-            let objects: Vec<_> = shadows.flat_map(|s| s.objects().cloned()).collect();
+            let objects: Vec<_> = shadows.flat_map(Shadow::objects).collect();
             let table = s3::published(published, &objects, exact, around.net);
             around.tables.publish(published.identity.checksum, Rc::new(table));
         }
@@ -358,7 +358,6 @@ impl Process {
         }
         if let Some(kind) = self.controller.wants_relist() {
             self.relisted = around.net.now;
-            around.counts.relists += 1;
             around.net.trace.say(around.net.now, &format!("relist of {}", kind.name()));
             self.give(kind as usize, Input::Relist, api, around);
         }
@@ -568,6 +567,8 @@ fn take_event(
     let kind = Kind::ALL[shadow.kind as usize];
     match event {
         Event::ResyncBegin { .. } => {
+            // What a new watch lists first is no relist.
+            around.counts.relists += u64::from(shadow.resyncs > 0);
             shadow.begin();
             controller.resync_begin(kind);
         }
@@ -586,7 +587,6 @@ fn take_event(
             match controller.upsert(kind, object, None) {
                 Ok(Upserted::Refused(_)) => {
                     around.counts.refusals += 1;
-                    shadow.refused();
                 }
                 Ok(_) => {}
                 Err(problem) => {

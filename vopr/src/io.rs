@@ -3,6 +3,7 @@
 //! In: calls of the worker. Out: the same on the network, and events that the router delivers.
 //! Partial writes, back-pressure and backlogs are as with sockets.
 
+use crate::faults::Fault;
 use crate::network::{EndId, Network, Node};
 use serval::config::snapshot::Bind;
 use serval::limits::{IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, IO_BUFFER_TAILROOM_BYTES};
@@ -285,6 +286,7 @@ impl Io for Face<'_> {
     fn listen(&mut self, bind: BindId, at: &Bind) -> Result<(), Errno> {
         let at = SocketAddr::new(at.address, at.port);
         if at.port() == self.driver.failing_port {
+            self.net.injected.add(Fault::BindFailures);
             return Err(Errno(98));
         }
         assert!(self.net.listen(self.driver.node, at), "listens twice at {at}");

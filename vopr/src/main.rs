@@ -4,8 +4,10 @@ use serval::shell::clock;
 use std::io::Write as _;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use vopr::faults::Fault;
 use vopr::seed::Options;
 use vopr::sim::{self, Summary};
+use vopr::totals::Totals;
 
 const HELP: &str = "\
 usage: vopr --seeds N [--start S] [--canary]
@@ -17,13 +19,15 @@ Simulates serval from seeds. Each seed runs twice and the two traces must be equ
   --verbose    print what happens
   --canary     plant a failure: the exit code must not be 0
   --no-replay  run each seed once
+  --hash       print seed and hash of the trace, nothing else; implies --no-replay
 
 A library of the shape \"production\" is not simulated: vopr then runs itself again through cargo
 (CARGO or `cargo`) with SERVAL_SHAPE=test_min and CARGO_TARGET_DIR=<workspace>/target/test_min
 (or CARGO_TARGET_DIR/test_min), and returns that exit code.
 
 Exit codes: 0 clean, 1 a checker's violation, 2 liveness (L1), 3 a crash (an assertion of the
-product), 4 two runs of a seed differ, 64 usage.";
+product), 4 two runs of a seed differ, 5 clean, but something was met in too few seeds (of 100 and
+more), 64 usage.";
 
 /// The seed that runs, for the panic hook.
 static SEED: AtomicU64 = AtomicU64::new(0);
@@ -35,10 +39,12 @@ struct Arguments {
     verbose: bool,
     canary: bool,
     once: bool,
+    hash: bool,
 }
 
 fn arguments() -> Option<Arguments> {
-    let mut found = Arguments { start: 1, count: 0, verbose: false, canary: false, once: false };
+    let mut found =
+        Arguments { start: 1, count: 0, verbose: false, canary: false, once: false, hash: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || words.next()?.parse::<u64>().ok();
@@ -49,6 +55,7 @@ fn arguments() -> Option<Arguments> {
             "--verbose" => found.verbose = true,
             "--canary" => found.canary = true,
             "--no-replay" => found.once = true,
+            "--hash" => (found.hash, found.once) = (true, true),
             _ => return None,
         }
     }
@@ -83,100 +90,74 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> ExitCode {
-    let began = clock::now().mono;
     let mut totals = Totals::default();
     let mut code = 0;
     for seed in arguments.start..arguments.start + arguments.count {
         SEED.store(seed, Ordering::Relaxed);
-        let options = Options::of(seed, arguments.canary);
-        let summary = sim::run(options, arguments.verbose);
-        line(seed, &summary);
-        totals.add(&summary);
-        for violation in &summary.violations {
-            println!("seed {seed}: {} {}", violation.checker, violation.text);
-            code = code.max(if violation.checker == "L1" { 2 } else { 1 });
-        }
-        if !summary.violations.is_empty() {
+        code = one(seed, arguments, &mut totals);
+        if code != 0 {
             println!("{}", reproduce(seed));
             break;
         }
-        if !arguments.once {
-            let again = sim::run(options, false);
-            if again.hash != summary.hash {
-                println!("seed {seed}: M1 {:x} and {:x} differ", summary.hash, again.hash);
-                println!("{}", reproduce(seed));
-                code = 4;
-                break;
-            }
-        }
     }
-    let seconds = clock::now().mono.since(began).0 as f64 / 1e9;
-    totals.print(seconds, if arguments.once { 1.0 } else { 2.0 });
+    if !arguments.hash {
+        print!("{}", totals.text());
+    }
+    let lacking = totals.lacking();
+    if code == 0 && !lacking.is_empty() {
+        println!("met in too few seeds: {}", lacking.join("; "));
+        code = 5;
+    }
     ExitCode::from(code)
 }
 
+/// Runs a seed, twice if it is clean; its exit code.
+fn one(seed: u64, arguments: &Arguments, totals: &mut Totals) -> u8 {
+    let options = Options::of(seed, arguments.canary);
+    let began = clock::process_cpu();
+    let summary = sim::run(options, arguments.verbose);
+    totals.add(&options, &summary);
+    totals.simulated_seconds += summary.seconds;
+    match arguments.hash {
+        true => println!("{seed} {:016x}", summary.hash),
+        false => line(seed, &summary),
+    }
+    let mut code = 0;
+    for violation in &summary.violations {
+        println!("seed {seed}: {} {}", violation.checker, violation.text);
+        code = code.max(if violation.checker == "L1" { 2 } else { 1 });
+    }
+    if code == 0 && !arguments.once {
+        let again = sim::run(options, false);
+        totals.simulated_seconds += again.seconds;
+        if again.hash != summary.hash {
+            println!("seed {seed}: M1 {:x} and {:x} differ", summary.hash, again.hash);
+            code = 4;
+        }
+    }
+    totals.cpu_seconds += (clock::process_cpu().0 - began.0) as f64 / 1e9;
+    code
+}
+
 fn line(seed: u64, s: &Summary) {
+    let share = s.proxied * 100 / s.requests.max(1);
     println!(
-        "seed {seed}: {} s, requests {}, proxied {}, swaps {}, crashes {}, relists {}, refusals {}, pushes {}, \
-         faults {}, compared {}, events {}, hash {:016x}",
+        "seed {seed}: {} s, requests {}, proxied {} ({share} %), 2xx {}, swaps {}, crashes {}, \
+         relists {}, refusals {}, pushes {}, faults {}, compared {}, events {}, hash {:016x}",
         s.seconds,
         s.requests,
         s.proxied,
+        s.successes,
         s.swaps,
         s.crashes,
         s.relists,
-        s.refusals,
+        s.injected.of(Fault::OverCapacity),
         s.pushes,
-        s.faults,
+        s.injected.sum(),
         s.compared,
         s.events,
         s.hash,
     );
-}
-
-/// Sums, and how many seeds had each above 0.
-#[derive(Default)]
-struct Totals {
-    seeds: u64,
-    sums: [u64; 10],
-    above: [u64; 10],
-}
-
-impl Totals {
-    const NAMES: [&str; 10] = [
-        "simulated seconds",
-        "requests",
-        "proxied",
-        "swaps",
-        "crashes",
-        "relists",
-        "refusals",
-        "pushes",
-        "faults",
-        "compared",
-    ];
-
-    fn add(&mut self, s: &Summary) {
-        self.seeds += 1;
-        let values = [
-            s.seconds, s.requests, s.proxied, s.swaps, s.crashes, s.relists, s.refusals, s.pushes,
-            s.faults, s.compared,
-        ];
-        for (at, value) in values.into_iter().enumerate() {
-            self.sums[at] += value;
-            self.above[at] += u64::from(value > 0);
-        }
-    }
-
-    fn print(&self, seconds: f64, runs: f64) {
-        println!("{} seeds in {seconds:.1} s", self.seeds);
-        for (at, name) in Self::NAMES.into_iter().enumerate() {
-            let percent = self.above[at] * 100 / self.seeds.max(1);
-            println!("  {name}: {} (above 0 in {percent} % of the seeds)", self.sums[at]);
-        }
-        let rate = self.sums[0] as f64 * runs / seconds;
-        println!("  {rate:.0} simulated seconds per CPU second");
-    }
 }
 
 /// Runs vopr again at the shape of the simulator.

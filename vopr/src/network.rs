@@ -4,6 +4,7 @@
 //! refused, pieces down to one byte). Out: events for the nodes, in order of time. Both directions
 //! of a stream keep their order; nothing else does.
 
+use crate::faults::{Fault, Injected};
 use crate::seed::Rate;
 use crate::trace::Trace;
 use serval::stdx::Prng;
@@ -144,7 +145,7 @@ pub struct Network {
     window: usize,
     pub trace: Trace,
     /// Faults that happened.
-    pub injected: u64,
+    pub injected: Injected,
 }
 
 impl Network {
@@ -166,7 +167,7 @@ impl Network {
             latency,
             window,
             trace,
-            injected: 0,
+            injected: Injected::default(),
         }
     }
 
@@ -241,7 +242,7 @@ impl Network {
     /// Cuts a link until a time.
     pub fn block(&mut self, a: Node, b: Node, until: Time) {
         let key = if a < b { (a, b) } else { (b, a) };
-        self.injected += 1;
+        self.injected.add(Fault::Partitions);
         self.blocked.insert(key, until);
     }
 
@@ -278,7 +279,7 @@ impl Network {
         let stream = self.next_stream;
         self.next_stream += 1;
         let piece = if self.faults.tiny_pieces.happens(&mut self.prng) {
-            self.injected += 1;
+            self.injected.add(Fault::TinyPieces);
             1 + self.prng.below(3) as usize
         } else {
             1 << self.prng.range(4, 12)
@@ -310,7 +311,9 @@ impl Network {
             || self.listening.contains(&(to_node, any))
             || to_node == Node::Backends;
         let faulty = self.faults.refusals.happens(&mut self.prng);
-        self.injected += u64::from(faulty);
+        if faulty {
+            self.injected.add(Fault::Refusals);
+        }
         if !heard || faulty {
             self.schedule(at, Event::Socket(client, SocketEvent::Refused));
             return None;
@@ -358,7 +361,7 @@ impl Network {
             let len = (1 + self.prng.below(most as u64) as usize).min(rest.len());
             let stall = match self.faults.stalls.happens_rarely(&mut self.prng) {
                 true => {
-                    self.injected += 1;
+                    self.injected.add(Fault::Stalls);
                     self.prng.below(4 * SECOND)
                 }
                 false => 0,
@@ -367,7 +370,7 @@ impl Network {
             rest = &rest[len..];
         }
         if self.faults.resets.happens_rarely(&mut self.prng) {
-            self.injected += 1;
+            self.injected.add(Fault::Resets);
             self.fly(id, Piece::End(Ended::Reset), 0);
             self.fly(id.peer(), Piece::End(Ended::Reset), 0);
         }
@@ -413,6 +416,10 @@ impl Network {
             Piece::End(how) => {
                 if end.ended != Some(Ended::Reset) {
                     end.ended = Some(how);
+                }
+                if how == Ended::Reset {
+                    // As in a kernel: what was not read is gone, so that a reset is seen at once.
+                    end.inbox.clear();
                 }
                 self.trace.event(now, "end", u64::from(to.stream), &[how as u8]);
             }
@@ -492,8 +499,10 @@ impl Network {
     /// A process died: its sockets are reset, or nobody is told for a while.
     pub fn crash(&mut self, node: Node) {
         self.listening.retain(|l| l.0 != node);
-        let half_open = self.faults.half_open.happens(&mut self.prng);
-        self.injected += u64::from(half_open);
+        let half_open = self.faults.half_open.happens_mostly(&mut self.prng);
+        if half_open {
+            self.injected.add(Fault::HalfOpen);
+        }
         let ids: Vec<u32> = self.streams.keys().copied().collect();
         for stream in ids {
             for side in 0..2 {

@@ -2,6 +2,7 @@
 //!
 //! In: a number. Out: options, and generators by name of their subsystem.
 
+use crate::faults::Fault;
 use crate::network::NetworkFaults;
 use serval::stdx::Prng;
 
@@ -28,6 +29,15 @@ impl Rate {
             Rate::Off => false,
             Rate::Rare => prng.chance(1, 25),
             Rate::Heavy => prng.chance(1, 4),
+        }
+    }
+
+    /// Two of three, or nine of ten: for what is asked a few times in a run.
+    pub fn happens_mostly(self, prng: &mut Prng) -> bool {
+        match self {
+            Rate::Off => false,
+            Rate::Rare => prng.chance(2, 3),
+            Rate::Heavy => prng.chance(9, 10),
         }
     }
 
@@ -61,6 +71,8 @@ pub struct Options {
     pub bind_failures: Rate,
     pub backend_faults: Rate,
     pub client_faults: Rate,
+    /// Pushes of the past come again.
+    pub replays: Rate,
     pub over_capacity: bool,
     /// Client connections at once.
     pub clients: usize,
@@ -96,10 +108,37 @@ impl Options {
             bind_failures: Rate::pick(p),
             backend_faults: Rate::pick(p),
             client_faults: Rate::pick(p),
+            replays: Rate::pick(p),
             over_capacity: p.chance(1, 2),
             clients: p.range(4, 14) as usize,
             change_ms: [60, 300, 1000][p.below(3) as usize],
             canary,
+        }
+    }
+
+    /// Whether a fault can happen.
+    pub fn is_on(&self, fault: Fault) -> bool {
+        let on = |rate: Rate| rate != Rate::Off;
+        let restarts = [self.router_crashes, self.controller_crashes, self.api_restarts];
+        match fault {
+            Fault::TinyPieces => on(self.network.tiny_pieces),
+            Fault::Stalls => on(self.network.stalls),
+            Fault::Resets => on(self.network.resets),
+            Fault::Refusals => on(self.network.refusals),
+            Fault::HalfOpen => on(self.network.half_open) && restarts.into_iter().any(on),
+            Fault::Partitions => on(self.partitions),
+            Fault::RouterCrashes => on(self.router_crashes),
+            Fault::ControllerCrashes => on(self.controller_crashes),
+            Fault::ApiRestarts => on(self.api_restarts),
+            Fault::ApiFaults => on(self.api_faults),
+            Fault::Bookmarks => on(self.bookmarks),
+            Fault::StatusConflicts => on(self.status_conflicts),
+            Fault::LostFiles => on(self.lost_files) && on(self.router_crashes),
+            Fault::BindFailures => on(self.bind_failures),
+            Fault::BackendFaults => on(self.backend_faults),
+            Fault::ClientFaults => on(self.client_faults),
+            Fault::Replays => on(self.replays),
+            Fault::OverCapacity => self.over_capacity,
         }
     }
 

@@ -1,7 +1,8 @@
 //! What the controller was told of one kind: the versions of objects that its store must hold.
 //!
-//! In: the same events that the controller gets. Out: the objects as the API server had them, for
-//! the model; whether the store may hold fewer, since it was or is full.
+//! In: the same events that the controller gets. Out: the objects as the API server had them, the
+//! oldest as many as are admitted, for the model; whether the store may hold others, since an object
+//! went while some were refused, and those are not known until the next relist.
 
 use crate::api_server::Api;
 use crate::capacities::ADMITTED;
@@ -16,8 +17,11 @@ pub struct Shadow {
     objects: BTreeMap<(String, String), Rc<Object>>,
     /// Seen since the resync began.
     seen: Option<BTreeSet<(String, String)>>,
+    /// There were more than are admitted at some time of the resync.
     over_in_resync: bool,
-    /// The store refused something, and was not told the whole state since.
+    /// Something went in the resync.
+    gone_in_resync: bool,
+    /// Something went while others were refused, and the whole state was not told since.
     pub is_behind: bool,
     /// Resyncs that ended.
     pub resyncs: u64,
@@ -31,15 +35,26 @@ impl Shadow {
             objects: BTreeMap::new(),
             seen: None,
             over_in_resync: false,
+            gone_in_resync: false,
             is_behind: false,
             resyncs: 0,
         }
     }
 
+    fn is_over(&self) -> bool {
+        self.objects.len() > ADMITTED[self.kind as usize] as usize
+    }
+
+    /// Something goes, and may leave a place to one that was refused.
+    fn went(&mut self) {
+        self.is_behind |= self.is_over();
+        self.gone_in_resync = true;
+    }
+
     /// A resync begins.
     pub fn begin(&mut self) {
         self.seen = Some(BTreeSet::new());
-        self.over_in_resync = self.objects.len() > ADMITTED[self.kind as usize] as usize;
+        (self.over_in_resync, self.gone_in_resync) = (self.is_over(), false);
     }
 
     /// An object is there in a version; what is wrong with that.
@@ -58,10 +73,12 @@ impl Shadow {
         if let Some(seen) = &mut self.seen {
             seen.insert(key.clone());
         }
-        let before = self.objects.insert(key.clone(), object);
-        if self.objects.len() > ADMITTED[self.kind as usize] as usize {
-            self.refused();
+        if self.objects.get(&key).is_some_and(|old| old.uid != object.uid) {
+            // Another object under the same name, a younger one.
+            self.went();
         }
+        let before = self.objects.insert(key.clone(), object);
+        self.over_in_resync |= self.is_over();
         match before {
             Some(old) if old.version > version => {
                 Err(format!("{key:?} went back from version {} to {version}", old.version))
@@ -70,27 +87,27 @@ impl Shadow {
         }
     }
 
-    /// The store did not take an object.
-    pub fn refused(&mut self) {
-        self.is_behind = true;
-        self.over_in_resync = true;
-    }
-
     /// An object is gone.
     pub fn delete(&mut self, namespace: &str, name: &str) {
+        self.went();
         self.objects.remove(&(namespace.to_string(), name.to_string()));
     }
 
     /// The resync ended: what was not seen is gone.
     pub fn end(&mut self) {
         let Some(seen) = self.seen.take() else { return };
+        let before = self.objects.len();
         self.objects.retain(|key, _| seen.contains(key));
-        self.is_behind = self.over_in_resync;
+        self.gone_in_resync |= self.objects.len() < before;
+        self.is_behind = self.over_in_resync && self.gone_in_resync;
         self.resyncs += 1;
     }
 
-    /// What was told.
-    pub fn objects(&self) -> impl Iterator<Item = &Rc<Object>> {
-        self.objects.values()
+    /// What is admitted of what was told: the oldest.
+    pub fn objects(&self) -> Vec<Rc<Object>> {
+        let mut by_age: Vec<Rc<Object>> = self.objects.values().cloned().collect();
+        by_age.sort_by(|a, b| (a.created, &a.key).cmp(&(b.created, &b.key)));
+        by_age.truncate(ADMITTED[self.kind as usize] as usize);
+        by_age
     }
 }

@@ -7,19 +7,23 @@
 use crate::api_server::Api;
 use crate::backend::Backends;
 use crate::capacities::small;
-use crate::checkers::{d1, d3, d4, d11, l1, s1};
+use crate::checkers::{d1, d3, d4, d11, l1, l3, s1};
 use crate::client::{Clients, Outcome};
 use crate::controller::{Around, Counts, Process};
+use crate::faults::{Fault, Injected};
 use crate::ledger::Ledger;
+use crate::model::table::Table;
 use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::replay::Replays;
 use crate::router::Router;
 use crate::seed::{Options, Rate};
 use crate::status_api;
 use crate::tables::Tables;
+use crate::target;
 use crate::trace::{Trace, Violation};
 use crate::workload::Workload;
 use serval::stdx::Prng;
+use std::rc::Rc;
 
 /// Routers of a run.
 pub const ROUTERS: usize = 2;
@@ -27,8 +31,9 @@ pub const ROUTERS: usize = 2;
 const HEAL_AT: Time = 42 * SECOND;
 /// All routers must serve the final state so long after.
 const CONVERGE_WITHIN: Time = 50 * SECOND;
-/// They must stay so for so long, with clients gone for the second half.
-const STAY: Time = 18 * SECOND;
+/// They must stay so for so long, without clients from `CLIENTS_STAY` on.
+const STAY: Time = 22 * SECOND;
+const CLIENTS_STAY: Time = 14 * SECOND;
 /// A watch that the server answered with errors may come back so late (BACKOFF_ERROR_MAX_MS).
 const LATE: Time = 42 * SECOND;
 
@@ -39,13 +44,19 @@ pub struct Summary {
     pub requests: u64,
     /// Of them answered by backends.
     pub proxied: u64,
+    /// And with a status of 200 to 299.
+    pub successes: u64,
     pub swaps: u64,
     pub crashes: u64,
     pub relists: u64,
-    pub refusals: u64,
     pub pushes: u64,
-    pub faults: u64,
+    /// Faults, by name.
+    pub injected: Injected,
     pub compared: u64,
+    /// Requests that L3 demands an answer of a backend for.
+    pub owed: u64,
+    /// The final state was reached and kept.
+    pub is_live: bool,
     pub hash: u64,
     pub events: u64,
     pub violations: Vec<Violation>,
@@ -68,9 +79,11 @@ pub struct Sim {
     counts: Counts,
     seen: Vec<s1::Seen>,
     prng: Prng,
-    crashes: u64,
-    /// Answers that came from backends.
+    /// Answers that came from backends, and of those with a status of 200 to 299.
     proxied: u64,
+    successes: u64,
+    /// Requests that L3 asked for.
+    owed: u64,
     is_healed: bool,
     /// Since when all routers serve the final state.
     converged: Option<Time>,
@@ -110,8 +123,9 @@ impl Sim {
             counts: Counts::default(),
             seen: vec![s1::Seen::default(); ROUTERS],
             prng: options.child("faults"),
-            crashes: 0,
             proxied: 0,
+            successes: 0,
+            owed: 0,
             is_healed: false,
             converged: None,
             settled: (0, 0, 0),
@@ -125,6 +139,12 @@ impl Sim {
         self.api.start(&mut self.net);
         for router in &mut self.routers {
             router.start(&mut self.net);
+        }
+        if self.options.bind_failures != Rate::Off {
+            let i = self.prng.below(ROUTERS as u64) as usize;
+            if let Some(process) = &mut self.routers[i].process {
+                process.driver.failing_port = 80;
+            }
         }
         self.start_controller();
         for (after, event) in [
@@ -157,8 +177,9 @@ impl Sim {
                 Some(Node::Controller) => self.controller_socket(end, what),
                 Some(Node::Api) => self.api.on_socket(end, what, &mut self.net),
                 Some(Node::Clients) => {
-                    let outcomes =
-                        self.clients.on_socket(end, what, &mut self.ledger, &mut self.net);
+                    let served = self.served();
+                    let Sim { clients, ledger, net, .. } = self;
+                    let outcomes = clients.on_socket(end, what, &served, ledger, net);
                     self.check(outcomes);
                 }
                 Some(Node::Backends) => {
@@ -193,7 +214,8 @@ impl Sim {
                 self.with_controller(|c, api, around| c.on_timer(number, api, around));
             }
             Node::Clients => {
-                let outcomes = self.clients.on_timer(ROUTERS, &mut self.ledger, &mut self.net);
+                let outcomes =
+                    self.clients.on_timer(&self.served(), &mut self.ledger, &mut self.net);
                 self.check(outcomes);
             }
             Node::Backends => self.backends.on_timer(&mut self.ledger, &mut self.net),
@@ -213,10 +235,16 @@ impl Sim {
         }
     }
 
+    /// What each router serves.
+    fn served(&self) -> [Rc<Table>; ROUTERS] {
+        core::array::from_fn(|i| self.tables.adopted(&self.routers[i]))
+    }
+
     fn check(&mut self, outcomes: Vec<Outcome>) {
         for mut outcome in outcomes {
             if let Some(response) = &outcome.response {
                 self.proxied += u64::from(response.backend.is_some());
+                self.successes += u64::from(matches!(response.status, 200..=299));
             }
             if self.options.canary
                 && self.net.now > 10 * SECOND
@@ -229,6 +257,10 @@ impl Sim {
             d3::answered(&outcome, &mut self.net);
             d4::answered(&outcome, &self.ledger, &mut self.net);
             d1::answered(&outcome, router, &self.tables, &mut self.net);
+            if let Some(since) = self.converged {
+                let table = self.tables.adopted(router);
+                self.owed += u64::from(l3::answered(&outcome, &table, since, &mut self.net));
+            }
             self.ledger.attempts.remove(&outcome.request.stamp);
         }
     }
@@ -273,17 +305,15 @@ impl Sim {
         let later = self.net.now + self.prng.range(50 * MS, 4 * SECOND);
         if options.partitions.happens(&mut self.prng) {
             let nodes = [Node::Router(0), Node::Router(1), Node::Controller, Node::Api];
-            let of = |prng: &mut Prng| nodes[prng.below(4) as usize];
-            let (a, b) = (of(&mut self.prng), of(&mut self.prng));
-            if a != b {
-                self.net.block(a, b, later);
-            }
+            let (a, apart) = (self.prng.below(4), self.prng.range(1, 3));
+            let (a, b) = (nodes[a as usize], nodes[(a + apart) as usize % 4]);
+            self.net.block(a, b, later);
         }
         if options.router_crashes.happens(&mut self.prng) {
             self.crash_router(later);
         }
         if options.controller_crashes.happens(&mut self.prng) && self.controller.is_some() {
-            self.crashes += 1;
+            self.net.injected.add(Fault::ControllerCrashes);
             self.controller = None;
             self.replays.clear();
             self.net.trace.say(self.net.now, "controller crashes");
@@ -291,12 +321,12 @@ impl Sim {
             self.net.schedule(later, Event::Step(Step::Restart(Node::Controller)));
         }
         if options.api_restarts.happens(&mut self.prng) && self.api.running {
-            self.net.injected += 1;
+            self.net.injected.add(Fault::ApiRestarts);
             self.net.trace.say(self.net.now, "API server goes");
             self.api.stop(&mut self.net);
             self.net.schedule(later, Event::Step(Step::Restart(Node::Api)));
         }
-        if options.controller_crashes.happens(&mut self.prng) {
+        if options.replays.happens(&mut self.prng) {
             let router = self.prng.below(ROUTERS as u64) as usize;
             self.replays.replay(router, &mut self.net);
         }
@@ -304,7 +334,6 @@ impl Sim {
             let i = self.prng.below(ROUTERS as u64) as usize;
             let port = [0, 80, 8080][self.prng.below(3) as usize];
             if let Some(process) = &mut self.routers[i].process {
-                self.net.injected += u64::from(port != 0);
                 process.driver.failing_port = port;
             }
         }
@@ -315,14 +344,14 @@ impl Sim {
         if self.routers[i].process.is_none() {
             return;
         }
-        self.crashes += 1;
+        self.net.injected.add(Fault::RouterCrashes);
         self.net.trace.say(self.net.now, &format!("router {i} crashes"));
         self.routers[i].crash(&mut self.net);
-        if self.options.lost_files.happens(&mut self.prng) {
+        if self.options.lost_files.happens_mostly(&mut self.prng) {
             let file = &mut self.routers[i].file;
             let keep = self.prng.below(file.len() as u64 + 1) as usize;
             file.truncate(if self.prng.chance(1, 2) { 0 } else { keep });
-            self.net.injected += 1;
+            self.net.injected.add(Fault::LostFiles);
         }
         self.net.schedule(later, Event::Step(Step::Restart(Node::Router(i))));
     }
@@ -368,7 +397,12 @@ impl Sim {
         let counted = (self.counts.pushes, self.api.status_writes, swaps);
         match (lacking, self.converged) {
             (None, None) => {
-                self.net.trace.say(now, "converged");
+                let (listeners, rules) = (wanted.listeners.len(), wanted.rules.len());
+                let healthy = wanted.rules.iter().filter(|r| target::is_healthy(r)).count();
+                let text = format!(
+                    "converged: {listeners} listeners, {rules} rules, {healthy} with endpoints"
+                );
+                self.net.trace.say(now, &text);
                 (self.converged, self.settled) = (Some(now), counted);
             }
             // Statuses follow what the routers report, and addresses what statuses say.
@@ -380,7 +414,7 @@ impl Sim {
                 self.net.trace.violated(now, "L1", text);
             }
             (None, Some(since)) => {
-                self.clients.stopped |= now >= since + STAY / 2;
+                self.clients.stopped |= now >= since + CLIENTS_STAY;
                 if now >= since + STAY && self.clients.open() == 0 {
                     for router in &self.routers {
                         d11::at_rest(router, &mut self.net);
@@ -403,21 +437,26 @@ impl Sim {
 
     fn summary(&mut self) -> Summary {
         let running = |r: &Router| r.process.as_ref().map_or(0, |p| p.worker.counters().requests);
+        let mut injected = self.net.injected;
+        for more in [self.api.injected, self.backends.injected, self.clients.injected] {
+            injected.merge(&more);
+        }
+        injected.set(Fault::Replays, self.replays.sent);
+        injected.set(Fault::OverCapacity, self.counts.refusals);
         let trace = &mut self.net.trace;
         Summary {
             seconds: self.net.now / SECOND,
             requests: self.routers.iter().map(|r| r.requests + running(r)).sum(),
             proxied: self.proxied,
+            successes: self.successes,
             swaps: self.routers.iter().map(|r| r.swaps).sum(),
-            crashes: self.crashes,
-            relists: self.counts.relists + self.api.lists,
-            refusals: self.counts.refusals,
+            crashes: injected.of(Fault::RouterCrashes) + injected.of(Fault::ControllerCrashes),
+            relists: self.counts.relists,
             pushes: self.counts.pushes,
-            faults: self.net.injected
-                + self.api.injected
-                + self.backends.injected
-                + self.replays.sent,
+            injected,
             compared: self.counts.compared,
+            owed: self.owed,
+            is_live: self.is_over,
             hash: trace.hash(),
             events: trace.events,
             violations: core::mem::take(&mut trace.violations),

@@ -3,6 +3,7 @@
 
 use crate::api_server::Api;
 use crate::controller::{Order, Process};
+use crate::faults::Fault;
 use crate::model::object::Kind as ModelKind;
 use crate::network::Network;
 use crate::router::{clocks, parse};
@@ -28,7 +29,7 @@ pub fn write_due(
     for order in due {
         let fails = !api.running || conflicts.happens(prng);
         if fails {
-            net.injected += 1;
+            net.injected.add(Fault::StatusConflicts);
         } else {
             write(&order, api, net);
         }

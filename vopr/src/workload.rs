@@ -1,14 +1,17 @@
 //! The workload: creates, changes and deletes objects at random, valid ones, at the capacities and
-//! above them.
+//! above them. Mostly what refers to others refers to what is there, so that most routes serve.
 //!
 //! In: the API server's objects. Out: changes of them.
 
 use crate::api_server::Api;
 use crate::capacities::ADMITTED;
+use crate::checkers::l1;
 use crate::client::HOSTS;
 use crate::io::BACKEND_NET;
+use crate::model::lookup::matches_host;
 use crate::model::object::*;
 use crate::network::Time;
+use crate::target;
 use serval::stdx::Prng;
 use std::net::Ipv4Addr;
 
@@ -16,6 +19,10 @@ use std::net::Ipv4Addr;
 pub const CONTROLLER: &str = "serval.dev/gateway-controller";
 
 const NAMESPACES: [&str; 4] = ["red", "blue", "green", "grey"];
+/// Rules with endpoints that there are mostly at least.
+const SERVED: usize = 3;
+/// Names of Services in a namespace.
+const SERVICES: usize = 6;
 
 /// Makes objects.
 #[derive(Debug)]
@@ -52,17 +59,70 @@ impl Workload {
         let other = Spec::Class { controller: "example.com/other".into() };
         api.apply((Kind::Class, String::new(), "other".into()), other, now);
         for name in &NAMESPACES[..3] {
-            let spec = self.spec(Kind::Namespace, "", name);
+            let spec = self.spec(Kind::Namespace, "", api);
             api.apply((Kind::Namespace, String::new(), name.to_string()), spec, now);
         }
-        for _ in 0..40 {
+        for kind in [Kind::Gateway, Kind::Service, Kind::Service, Kind::Slice, Kind::Slice] {
+            self.put(kind, api, now);
+        }
+        for _ in 0..if self.over_capacity { 80 } else { 40 } {
             self.change(api, now);
+        }
+    }
+
+    /// Makes a route that serves, mostly out of objects that are there: old ones are admitted.
+    fn mend(&mut self, api: &mut Api, now: Time) {
+        let mut places = Vec::new();
+        for (key, object) in &api.objects {
+            if let Spec::Gateway { class, listeners } = &object.spec
+                && class == "serval"
+            {
+                places.extend(listeners.iter().map(|l| (key.clone(), l.clone())));
+            }
+        }
+        places.retain(|(_, l)| !matches!(l.allowed, Allowed::Label(..)));
+        if places.is_empty() {
+            return self.put(Kind::Gateway, api, now);
+        }
+        let (gateway, listener) = self.of(&places);
+        let own = gateway.1.clone();
+        let mut key = |kind, name: &str| match self.live(kind, Some(&own), api) {
+            Some(key) => key,
+            None => (kind, own.clone(), name.to_string()),
+        };
+        let service = key(Kind::Service, "service0");
+        let (slice, route) = (key(Kind::Slice, "slice0"), key(Kind::Route, "route0"));
+        let Spec::Route { mut parents, rules, .. } = self.route(&own, api) else { return };
+        parents.truncate(1);
+        let (namespace, section) = (None, Some(listener.name));
+        parents.push(Parent { namespace, name: gateway.2, section, port: None });
+        let hosts = HOSTS.into_iter().filter(|h| matches_host(&listener.hostname, h));
+        let hosts: Vec<&str> = hosts.collect();
+        let hostnames = vec![self.of(&hosts).to_string()];
+        let backend = Backend { namespace: None, name: service.2.clone(), port: 80, weight: 1 };
+        let rules = rules.into_iter().map(|r| Rule { backends: vec![backend.clone()], ..r });
+        let rules = rules.collect();
+        let slice_spec = self.slice_of(&service.2, 3);
+        let ports = vec![("http".to_string(), 80)];
+        for (key, spec) in [
+            (service, Spec::Service { ports }),
+            (slice, slice_spec),
+            (route, Spec::Route { parents, hostnames, rules }),
+        ] {
+            let count = api.objects.keys().filter(|k| k.0 == key.0).count() as u32;
+            if api.objects.contains_key(&key) || count < self.most(key.0) {
+                api.apply(key, spec, now);
+            }
         }
     }
 
     /// One change.
     pub fn change(&mut self, api: &mut Api, now: Time) {
         self.changes += 1;
+        let served = l1::wanted(api).rules.iter().filter(|r| target::is_healthy(r)).count();
+        if served < SERVED && self.prng.chance(1, 2) {
+            return self.mend(api, now);
+        }
         let kind = self.of(&[
             Kind::Gateway,
             Kind::Route,
@@ -78,8 +138,7 @@ impl Workload {
             Kind::Namespace,
         ]);
         let count = api.objects.keys().filter(|k| k.0 == kind).count() as u32;
-        let cap = ADMITTED[kind as usize];
-        let most = if self.over_capacity { cap + 3 } else { cap };
+        let most = self.most(kind);
         if self.prng.chance(1, 5) || count >= most && self.prng.chance(1, 2) {
             let keys: Vec<Key> = api.objects.keys().filter(|k| k.0 == kind).cloned().collect();
             let first = kind == Kind::Gateway && count <= 1;
@@ -89,30 +148,57 @@ impl Workload {
             }
             return;
         }
+        self.put(kind, api, now);
+    }
+
+    /// Creates an object, or changes it.
+    fn put(&mut self, kind: Kind, api: &mut Api, now: Time) {
         let names = match kind {
             Kind::Gateway => 4,
             Kind::Route => 10,
-            Kind::Service => 6,
+            Kind::Service => SERVICES,
             Kind::Slice => 8,
             _ => 3,
         };
         let name = format!("{}{}", format!("{kind:?}").to_lowercase(), self.below(names));
         let (namespace, name) = match kind {
             Kind::Namespace => (String::new(), self.of(&NAMESPACES).to_string()),
+            Kind::Slice => (self.place_of(Kind::Service, api), name),
             _ => (self.namespace(), name),
         };
-        let key = (kind, namespace.clone(), name.clone());
-        if !api.objects.contains_key(&key) && count >= most {
+        let count = api.objects.keys().filter(|k| k.0 == kind).count() as u32;
+        let key = (kind, namespace.clone(), name);
+        if !api.objects.contains_key(&key) && count >= self.most(kind) {
             return;
         }
-        let spec = self.spec(kind, &namespace, &name);
+        let spec = self.spec(kind, &namespace, api);
         api.apply(key, spec, now);
     }
 
-    fn spec(&mut self, kind: Kind, namespace: &str, _name: &str) -> Spec {
+    /// Objects of a kind that there may be.
+    fn most(&self, kind: Kind) -> u32 {
+        ADMITTED[kind as usize] + if self.over_capacity { 3 } else { 0 }
+    }
+
+    /// Mostly one that is there: its key. Sometimes none.
+    fn live(&mut self, kind: Kind, namespace: Option<&str>, api: &Api) -> Option<Key> {
+        let fits = |k: &&Key| k.0 == kind && namespace.is_none_or(|n| n == k.1);
+        let keys: Vec<Key> = api.objects.keys().filter(fits).cloned().collect();
+        if keys.is_empty() || self.prng.chance(1, 8) { None } else { Some(self.of(&keys)) }
+    }
+
+    /// The namespace of something that is there, or any.
+    fn place_of(&mut self, kind: Kind, api: &Api) -> String {
+        match self.live(kind, None, api) {
+            Some(key) => key.1,
+            None => self.namespace(),
+        }
+    }
+
+    fn spec(&mut self, kind: Kind, namespace: &str, api: &Api) -> Spec {
         match kind {
             Kind::Gateway => self.gateway(),
-            Kind::Route => self.route(namespace),
+            Kind::Route => self.route(namespace, api),
             Kind::Service => {
                 let mut ports = vec![("http".to_string(), 80)];
                 if self.prng.chance(1, 4) {
@@ -120,11 +206,11 @@ impl Workload {
                 }
                 Spec::Service { ports }
             }
-            Kind::Slice => self.slice(),
+            Kind::Slice => self.slice(namespace, api),
             Kind::Grant => {
-                let to = format!("service{}", self.below(6));
+                let to = format!("service{}", self.below(SERVICES));
                 let to = Some(to).filter(|_| self.prng.chance(1, 2));
-                Spec::Grant { from: self.namespace(), to }
+                Spec::Grant { from: self.place_of(Kind::Route, api), to }
             }
             _ => {
                 let tier = self.of(&["front", "back"]).to_string();
@@ -152,16 +238,19 @@ impl Workload {
         Spec::Gateway { class: class.into(), listeners }
     }
 
-    fn route(&mut self, own: &str) -> Spec {
+    fn route(&mut self, own: &str, api: &Api) -> Spec {
         let mut parents = Vec::new();
         let sections = self.prng.range(0, 2);
         for _ in 0..sections.max(1) {
-            let namespace = self.namespace();
+            let (namespace, name) = match self.live(Kind::Gateway, None, api) {
+                Some((_, namespace, name)) => (namespace, name),
+                None => (self.namespace(), format!("gateway{}", self.below(4))),
+            };
             let namespace = Some(namespace).filter(|n| n != own || self.prng.chance(1, 2));
             let section = format!("l{}", self.below(3));
             let parent = Parent {
                 namespace,
-                name: format!("gateway{}", self.below(4)),
+                name,
                 section: Some(section).filter(|_| sections > 0),
                 port: Some(80).filter(|_| self.prng.chance(1, 10)),
             };
@@ -180,11 +269,11 @@ impl Workload {
                 hostnames.push(host.to_string());
             }
         }
-        let rules = (0..self.prng.range(1, 2)).map(|_| self.rule(own)).collect();
+        let rules = (0..self.prng.range(1, 2)).map(|_| self.rule(own, api)).collect();
         Spec::Route { parents, hostnames, rules }
     }
 
-    fn rule(&mut self, own: &str) -> Rule {
+    fn rule(&mut self, own: &str, api: &Api) -> Rule {
         let mut matches = Vec::new();
         for _ in 0..self.below(3) {
             let mut m = Match::default();
@@ -206,11 +295,14 @@ impl Workload {
         }
         let mut backends = Vec::new();
         for _ in 0..self.prng.range(1, 2) {
-            let namespace = if self.prng.chance(1, 3) { Some(self.namespace()) } else { None };
-            let namespace = namespace.filter(|n| n != own);
+            let place = if self.prng.chance(1, 3) { None } else { Some(own) };
+            let (namespace, name) = match self.live(Kind::Service, place, api) {
+                Some((_, namespace, name)) => (namespace, name),
+                None => (self.namespace(), format!("service{}", self.below(SERVICES))),
+            };
             backends.push(Backend {
-                namespace,
-                name: format!("service{}", self.below(6)),
+                namespace: Some(namespace).filter(|n| n != own),
+                name,
                 port: self.of(&[80, 80, 80, 81]),
                 weight: self.of(&[1, 1, 2, 0]),
             });
@@ -218,13 +310,23 @@ impl Workload {
         Rule { matches, backends }
     }
 
-    fn slice(&mut self) -> Spec {
-        let service = self.below(6);
+    fn slice(&mut self, own: &str, api: &Api) -> Spec {
+        let service = match self.live(Kind::Service, Some(own), api) {
+            Some((_, _, name)) => name["service".len()..].parse().expect("serviceN"),
+            None => self.below(SERVICES),
+        };
+        let most = self.prng.range(0, 3);
+        self.slice_of(&format!("service{service}"), most)
+    }
+
+    /// Endpoints of a Service.
+    fn slice_of(&mut self, service: &str, most: u64) -> Spec {
         let ports = vec![("http".to_string(), 8000), ("alt".to_string(), 8001)];
+        let number: u8 = service["service".len()..].parse().expect("serviceN");
         let mut endpoints: Vec<Endpoint> = Vec::new();
-        for _ in 0..self.prng.range(0, 3) {
+        for _ in 0..most {
             let [a, b] = BACKEND_NET;
-            let address = Ipv4Addr::new(a, b, service as u8, 1 + self.below(4) as u8);
+            let address = Ipv4Addr::new(a, b, number, 1 + self.below(4) as u8);
             let ready = self.prng.chance(4, 5);
             let terminating = !ready && self.prng.chance(1, 2);
             let serving = ready || self.prng.chance(1, 2);
@@ -232,6 +334,6 @@ impl Workload {
                 endpoints.push(Endpoint { address, ready, serving, terminating });
             }
         }
-        Spec::Slice { service: format!("service{service}"), ports, endpoints }
+        Spec::Slice { service: service.to_string(), ports, endpoints }
     }
 }

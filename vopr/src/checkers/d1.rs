@@ -21,12 +21,12 @@ pub fn answered(outcome: &Outcome, router: &Router, tables: &Tables, net: &mut N
         allowed.push(table.answer(request));
     }
     let fits = |answer: &Answer| match (answer, &response.backend) {
-        (Answer::Backends(names, _), Some(backend)) => names.contains(backend),
+        (Answer::Backends { names, .. }, Some(backend)) => names.contains(backend),
         (_, Some(_)) => false,
-        (Answer::Backends(_, may_fail), None) => match response.status {
+        (Answer::Backends { may_500, .. }, None) => match response.status {
             // Of the backends' or the router's own making: D2, D4 and L3 look at those.
             408 | 502 | 503 | 504 => true,
-            500 => *may_fail,
+            500 => *may_500,
             _ => false,
         },
         (Answer::NotFound, None) => matches!(response.status, 404 | 408 | 503),

@@ -6,5 +6,6 @@ pub mod d3;
 pub mod d4;
 pub mod d5;
 pub mod l1;
+pub mod l3;
 pub mod s1;
 pub mod s3;

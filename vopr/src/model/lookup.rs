@@ -11,8 +11,9 @@ pub enum Answer {
     NotFound,
     /// No backend resolves, or none has a weight: 500.
     Failed,
-    /// One of these; or 500 when the flag says that a share of the requests has no backend.
-    Backends(Vec<String>, bool),
+    /// One of `names`; or, when a share of the requests goes to a reference that does not resolve,
+    /// 500; or, when a share goes to a Service without endpoints, 503.
+    Backends { names: Vec<String>, may_500: bool, may_503: bool },
 }
 
 impl Table {
@@ -46,9 +47,12 @@ impl Table {
         for addresses in weighted().filter_map(|b| b.0.as_ref()) {
             names.extend(addresses.iter().map(|a| a.to_string()));
         }
-        let may_fail = weighted().any(|b| b.0.is_none());
-        let all_fail = weighted().all(|b| b.0.is_none());
-        if all_fail { Answer::Failed } else { Answer::Backends(names, may_fail) }
+        let may_500 = weighted().any(|b| b.0.is_none());
+        let may_503 = weighted().any(|b| b.0.as_ref().is_some_and(Vec::is_empty));
+        if weighted().all(|b| b.0.is_none()) {
+            return Answer::Failed;
+        }
+        Answer::Backends { names, may_500, may_503 }
     }
 }
 
@@ -78,7 +82,8 @@ fn specificity(hostname: &str) -> (u32, usize) {
     }
 }
 
-fn matches_host(pattern: &str, host: &str) -> bool {
+/// Whether a hostname of a listener or route is for a host.
+pub fn matches_host(pattern: &str, host: &str) -> bool {
     pattern == host || (pattern.is_empty() || pattern.starts_with("*.")) && intersect(pattern, host)
 }
 

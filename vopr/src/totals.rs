@@ -1,0 +1,124 @@
+//! What many seeds were together: sums, and in how many of the seeds that could have it each thing
+//! was above 0.
+//!
+//! In: summaries. Out: a table, and what was met in too few seeds.
+
+use crate::faults::Fault;
+use crate::seed::Options;
+use crate::sim::Summary;
+use std::fmt::Write as _;
+
+/// A thing must be met in so many percent of the seeds with it on.
+const ENOUGH_PERCENT: u64 = 90;
+/// A seed simulates at least so many seconds.
+const SECONDS: u64 = 60;
+/// Fewer seeds say nothing about percents.
+const SEEDS: u64 = 100;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Row {
+    name: &'static str,
+    sum: u64,
+    /// Seeds that could have it, and that had it.
+    on: u64,
+    met: u64,
+}
+
+/// Sums over seeds.
+#[derive(Debug, Default)]
+pub struct Totals {
+    pub seeds: u64,
+    rows: Vec<Row>,
+    /// Seconds of CPU that simulating took, and what was simulated in them, replays among them.
+    pub cpu_seconds: f64,
+    pub simulated_seconds: u64,
+}
+
+impl Totals {
+    /// Adds a seed.
+    pub fn add(&mut self, options: &Options, s: &Summary) {
+        let on = |fault| options.is_on(fault);
+        let crashes = on(Fault::RouterCrashes) || on(Fault::ControllerCrashes);
+        let relists = on(Fault::ApiFaults) || on(Fault::OverCapacity);
+        let long = u64::from(s.seconds >= SECONDS);
+        let mut values = vec![
+            ("at least 60 simulated seconds", true, long),
+            ("liveness reached", true, u64::from(s.is_live)),
+            ("requests", true, s.requests),
+            ("answered by backends", true, s.proxied),
+            ("answered 2xx", true, s.successes),
+            ("swaps", true, s.swaps),
+            ("pushes", true, s.pushes),
+            ("Snapshots compared with the model", true, s.compared),
+            ("requests that L3 asks for", true, s.owed),
+            ("crashes", crashes, s.crashes),
+            ("relists", relists, s.relists),
+        ];
+        let faults = Fault::ALL.into_iter();
+        values.extend(faults.map(|f| (f.name(), on(f), s.injected.of(f))));
+        self.seeds += 1;
+        self.rows.resize(values.len(), Row::default());
+        for (row, (name, on, value)) in self.rows.iter_mut().zip(values) {
+            row.name = name;
+            row.sum += value;
+            row.on += u64::from(on);
+            row.met += u64::from(on && value > 0);
+        }
+    }
+
+    /// Rows that were met in too few seeds; none while there are few seeds.
+    pub fn lacking(&self) -> Vec<&'static str> {
+        let lacks = |r: &&Row| self.seeds >= SEEDS && r.met * 100 < r.on * ENOUGH_PERCENT;
+        self.rows.iter().filter(lacks).map(|r| r.name).collect()
+    }
+
+    /// As text.
+    pub fn text(&self) -> String {
+        let mut text = format!("{} seeds\n", self.seeds);
+        for row in &self.rows {
+            let percent = row.met as f64 * 100.0 / row.on.max(1) as f64;
+            let (name, sum) = (row.name, row.sum);
+            let of = if row.on < self.seeds {
+                format!("{} seeds with it on", row.on)
+            } else {
+                format!("{} seeds", row.on)
+            };
+            let _ = writeln!(text, "  {name}: {sum} (above 0 in {percent:.1} % of the {of})");
+        }
+        let rate = self.simulated_seconds as f64 / self.cpu_seconds.max(1e-9);
+        let (simulated, cpu) = (self.simulated_seconds, self.cpu_seconds);
+        let _ =
+            writeln!(text, "  {simulated} simulated seconds in {cpu:.1} CPU seconds: {rate:.0}");
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(seed: u64) -> Options {
+        Options { over_capacity: seed < 50, ..Options::of(seed, false) }
+    }
+
+    #[test]
+    fn percents_are_of_the_seeds_with_the_fault_on() {
+        let mut totals = Totals::default();
+        for seed in 0..SEEDS {
+            let mut summary = Summary { seconds: SECONDS, is_live: true, ..Summary::default() };
+            for fault in Fault::ALL {
+                summary.injected.set(fault, 1);
+            }
+            let refusals = u64::from(seed < 44);
+            summary.injected.set(Fault::OverCapacity, refusals);
+            totals.add(&options(seed), &summary);
+        }
+        assert!(
+            totals.text().contains("over capacity: 44 (above 0 in 88.0 % of the 50 seeds with")
+        );
+        assert!(totals.lacking().contains(&Fault::OverCapacity.name()));
+        assert!(totals.lacking().contains(&"requests"));
+        assert!(!totals.lacking().contains(&Fault::Stalls.name()));
+        assert!(!totals.lacking().contains(&"liveness reached"));
+    }
+}
