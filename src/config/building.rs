@@ -1,5 +1,5 @@
-//! Snapshots written by hand, for tests and measurements: unit tests have it as a module, the
-//! integration tests and the bench include the file.
+//! Snapshots written by hand, for tests: unit tests have it as a module, integration tests include
+//! the file.
 //!
 //! In: names, addresses and matches as literals. Out: rows of a Snapshot, or a panic.
 

@@ -36,6 +36,9 @@ fn main() {
     };
     let (listen, upstream) = (address(), address());
     let listener = TcpListener::bind(listen).expect("the address is free");
+    // std's backlog is 128, too short for hundreds of clients that come at once.
+    // SAFETY: a plain call; listening again changes the backlog only.
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 4096) }, 0, "listen");
     listener.set_nonblocking(true).expect("fcntl");
     // SAFETY: a plain call.
     let poll = Poll(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) });
