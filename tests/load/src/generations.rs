@@ -106,16 +106,26 @@ fn patch(api: &mut Asked, route: &str, backend: &str, weight: u64) -> Result<(),
     }
 }
 
-/// Runs `count` changes; the micros that each took, from PATCH to confirmation.
-pub fn run(places: Places<'_>, rotation: &Rotation, count: u64) -> Result<Vec<u64>, String> {
+/// Microseconds that the changes took, sorted.
+#[derive(Clone, Debug, Default)]
+pub struct Times {
+    /// The API server's answer to the PATCH.
+    pub patched: Vec<u64>,
+    /// From before the PATCH to the confirmation.
+    pub confirmed: Vec<u64>,
+}
+
+/// Runs `count` changes.
+pub fn run(places: Places<'_>, rotation: &Rotation, count: u64) -> Result<Times, String> {
     let (mut api, mut admin) = (Asked::new(places.api), Asked::new(places.admin));
     let mut served = status(&mut admin)?;
     let mut checksums = HashSet::from([served.checksum.clone()]);
-    let mut micros = Vec::new();
+    let mut times = Times::default();
     for _ in 0..count {
         let from = Instant::now();
         let generation = rotation.begin();
         patch(&mut api, places.route, rotation.backend(generation), generation + 1)?;
+        times.patched.push(from.elapsed().as_micros() as u64);
         let now = confirmed(&mut admin, &served, from)
             .map_err(|error| format!("generation {generation}: {error}"))?;
         if !checksums.insert(now.checksum.clone()) {
@@ -123,10 +133,11 @@ pub fn run(places: Places<'_>, rotation: &Rotation, count: u64) -> Result<Vec<u6
         }
         served = now;
         rotation.confirm();
-        micros.push(from.elapsed().as_micros() as u64);
+        times.confirmed.push(from.elapsed().as_micros() as u64);
     }
-    micros.sort_unstable();
-    Ok(micros)
+    times.patched.sort_unstable();
+    times.confirmed.sort_unstable();
+    Ok(times)
 }
 
 /// Waits until another generation than `old` is served by all workers.

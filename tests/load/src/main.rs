@@ -125,10 +125,11 @@ fn generations(flags: &Flags) -> Result<(), String> {
     let places = generations::Places { api, admin, route: &route };
     let changed = generations::run(places, rotation, count);
     let outcome = generator.finish();
-    let micros = changed.as_deref().unwrap_or(&[]);
-    let [p50, p99, max] = [50, 99, 100].map(|percent| percentile(micros, percent));
+    let times = changed.clone().unwrap_or_default();
+    let [p50, p99, max] = [50, 99, 100].map(|percent| percentile(&times.confirmed, percent));
+    let patch = percentile(&times.patched, 50);
     let more = format!(
-        r#","generations":{},"change_p50_us":{p50},"change_p99_us":{p99},"change_max_us":{max}"#,
+        r#","generations":{},"patch_p50_us":{patch},"change_p50_us":{p50},"change_p99_us":{p99},"change_max_us":{max}"#,
         rotation.confirmed(),
     );
     let judged = judge(flags, outcome, &more);
