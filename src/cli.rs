@@ -89,7 +89,8 @@ flags:
   --lease-namespace NAME      controller: where the Lease of the epoch lies (serval-system)
   --state-dir DIR             router, run: keep the last good configuration here
   --drain-timeout SECONDS     time to finish what runs after SIGTERM (30)
-  --max-memory BYTES          refuse a plan above this (default: 90 % of the cgroup's limit)
+  --max-memory BYTES          refuse a plan above this (default: 90 % of the cgroup's limit; 512 MiB
+                              without one)
   --max-routes N, ...         capacities: see `serval limits`
 
 exit codes: 0 ended as asked; 1 check: something is not accepted; 64 wrong command line;

@@ -12,6 +12,7 @@ use crate::router::update::Updater;
 use crate::shell::controller::endpoint_sync::Reporters;
 use crate::shell::controller::main_loop::Pushers;
 use crate::shell::controller::status_writer::StatusWriter;
+use crate::shell::kube::access::Access;
 use crate::shell::kube::credentials::Credentials;
 use crate::shell::kube::transport::Transport;
 use crate::shell::memory::{SlotPool, cgroup, image};
@@ -85,6 +86,7 @@ fn add_controller(plan: &mut Plan) {
         ("status writer", of(1, StatusWriter::bytes())),
         ("connections: buffers", of(connections, Transport::bytes())),
         ("connections: credentials", of(connections, Credentials::bytes())),
+        ("certificates being read", of(1, Access::bytes())),
         ("TLS slots", of(connections, SlotPool::bytes(1, KUBE_TLS_SLOT_BYTES as usize))),
         ("clients that push", (MAX_PUSHES_AT_ONCE.into(), Pushers::bytes())),
         ("clients that ask", (MAX_REPORTS_AT_ONCE.into(), Reporters::bytes())),

@@ -2,6 +2,7 @@
 
 use super::End::{Dies, Exits, Lives};
 use super::{Case, libc_malloc};
+use serval::limits::THREAD_STACK_BYTES;
 use serval::shell::memory::{self, Mode, SlotPool, region, scope, seal, statistics};
 use serval::shell::threads::{Crew, leave};
 use serval::shell::{clock, entropy, files, json, log, place, signals, yaml};
@@ -359,7 +360,7 @@ fn stacks_are_resident() {
     #[inline(never)]
     fn deep() -> u8 {
         #[expect(clippy::large_stack_arrays, reason = "its purpose")]
-        let mut frame = [1u8; 400 * 1024];
+        let mut frame = [1u8; THREAD_STACK_BYTES as usize * 3 / 4];
         black_box(&mut frame)[1000]
     }
     region::prepare_process();

@@ -1,8 +1,8 @@
 //! How to reach the API server, read once at start: a kubeconfig's context, or a pod's files.
 //!
 //! In: `--kubeconfig`, KUBECONFIG, or the environment of a pod. Out: an [`Access`] shared by all
-//! threads; each loads CA, client certificate and token through it, again and again, into buffers
-//! of its own, since tokens and CAs rotate (shared/kube-client.md, 16 and 17).
+//! threads; each loads CA, client certificate and token through it, again and again, since tokens
+//! and CAs rotate (shared/kube-client.md, 16 and 17). They take turns with the room for PEM files.
 
 use crate::kube::config::{self, ConfigError, Material, Token};
 use crate::limits::{KUBE_PEM_BYTES, KUBE_TOKEN_BYTES};
@@ -17,6 +17,7 @@ use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use std::boxed::Box;
 use std::string::String;
+use std::sync::{Arc, Mutex};
 
 /// Why there is no access; said once, at start.
 #[derive(Debug)]
@@ -82,6 +83,8 @@ pub struct Access {
     /// None: plain HTTP, to this machine.
     tls: Option<TlsSources>,
     token: TokenSource,
+    /// Held while an identity is read: every few minutes for some milliseconds.
+    buffers: Arc<Mutex<Box<PemBuffers>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -91,9 +94,9 @@ struct TlsSources {
     name: Box<str>,
 }
 
-/// Room for the PEM files of one identity; one per thread.
+/// Room for the PEM files of one identity.
 #[derive(Debug)]
-pub struct PemBuffers {
+struct PemBuffers {
     parts: [[u8; KUBE_PEM_BYTES as usize]; 3],
     /// One block, decoded.
     scratch: [u8; KUBE_PEM_BYTES as usize],
@@ -189,7 +192,13 @@ impl Access {
             resolved,
             tls,
             token,
+            buffers: Arc::new(Mutex::new(boxed_zeroed())),
         })
+    }
+
+    /// Bytes it holds: a line of the memory plan.
+    pub fn bytes() -> u64 {
+        size_of::<PemBuffers>() as u64
     }
 
     /// Whether TLS is spoken.
@@ -232,11 +241,11 @@ impl Access {
     pub fn identity(
         &self,
         slot: TlsSlot,
-        buffers: &mut PemBuffers,
         known: u64,
     ) -> Result<Option<(ClientIdentity, u64)>, ErrorText> {
         let Some(tls) = &self.tls else { return Ok(None) };
-        let [authority, chain, key] = &mut buffers.parts;
+        let mut buffers = self.buffers.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let PemBuffers { parts: [authority, chain, key], scratch } = &mut **buffers;
         let authority = load(&tls.authority, authority)?;
         let client = match &tls.client {
             Some((chain_source, key_source)) => {
@@ -254,8 +263,7 @@ impl Access {
         if number == known {
             return Ok(None);
         }
-        let identity =
-            ClientIdentity::new(slot, authority, client, &tls.name, &mut buffers.scratch)?;
+        let identity = ClientIdentity::new(slot, authority, client, &tls.name, scratch)?;
         Ok(Some((identity, number)))
     }
 }
@@ -311,10 +319,9 @@ mod tests {
         let user = std::format!("client-certificate: {chain}, client-key: {key}");
         let path = write("identity", &config(&user));
         let access = Access::from_kubeconfig(&path, "").unwrap();
-        let mut buffers = boxed_zeroed::<PemBuffers>();
-        let (_, number) = access.identity(None, &mut buffers, 0).unwrap().expect("new");
-        assert!(access.identity(None, &mut buffers, number).unwrap().is_none());
-        assert!(access.identity(None, &mut buffers, number ^ 1).unwrap().is_some());
+        let (_, number) = access.identity(None, 0).unwrap().expect("new");
+        assert!(access.identity(None, number).unwrap().is_none());
+        assert!(access.identity(None, number ^ 1).unwrap().is_some());
         assert!(!access.token_changes());
         std::fs::remove_file(path).unwrap();
     }

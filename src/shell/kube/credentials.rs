@@ -4,7 +4,7 @@
 //! whether they changed: the token each KUBE_TOKEN_PERIOD_MS and when the server says 401, CA and
 //! certificate each KUBE_IDENTITY_PERIOD_MS and when TLS fails (shared/kube-client.md, 16 and 17).
 
-use super::access::{Access, PemBuffers, TokenText};
+use super::access::{Access, TokenText};
 use crate::limits::{KUBE_IDENTITY_PERIOD_MS, KUBE_TOKEN_PERIOD_MS};
 use crate::shell::place::boxed_zeroed;
 use crate::shell::tls::rustls::{ClientIdentity, TlsSlot};
@@ -25,7 +25,6 @@ pub struct Credentials {
     number: u64,
     identity_due: Instant,
     token_due: Instant,
-    pem: Box<PemBuffers>,
     token: Box<TokenText>,
     fresh: Box<TokenText>,
 }
@@ -33,8 +32,7 @@ pub struct Credentials {
 impl Credentials {
     /// Reads everything for the first time; what is wrong is said.
     pub fn new(access: Arc<Access>, slot: TlsSlot, now: Now) -> Result<Credentials, String> {
-        let mut pem = boxed_zeroed::<PemBuffers>();
-        let identity = access.identity(slot, &mut pem, 0);
+        let identity = access.identity(slot, 0);
         let identity = identity.map_err(|text| String::from(text.as_str()))?;
         let (identity, number) = identity.map_or((None, 0), |(i, n)| (Some(i), n));
         let mut token = boxed_zeroed::<TokenText>();
@@ -46,7 +44,6 @@ impl Credentials {
             number,
             identity_due: now.mono + Duration::from_millis(KUBE_IDENTITY_PERIOD_MS.into()),
             token_due: now.mono + Duration::from_millis(KUBE_TOKEN_PERIOD_MS.into()),
-            pem,
             token,
             fresh: boxed_zeroed(),
         })
@@ -54,7 +51,7 @@ impl Credentials {
 
     /// Bytes it holds: a line of the memory plan.
     pub fn bytes() -> u64 {
-        (size_of::<PemBuffers>() + 2 * size_of::<TokenText>()) as u64
+        2 * size_of::<TokenText>() as u64
     }
 
     /// The identity to connect with; None without TLS.
@@ -102,7 +99,7 @@ impl Credentials {
             return false;
         }
         self.identity_due = now.mono + Duration::from_millis(KUBE_IDENTITY_PERIOD_MS.into());
-        match self.access.identity(self.slot, &mut self.pem, self.number) {
+        match self.access.identity(self.slot, self.number) {
             Ok(Some((identity, number))) => {
                 (self.identity, self.number) = (Some(identity), number);
                 true

@@ -16,7 +16,7 @@ use serval::kube::exchange::Exchange;
 use serval::kube::lease::LeaseEpoch;
 use serval::kube::status_patch::StatusPatch;
 use serval::kube::watch::Watch;
-use serval::limits::Capacities;
+use serval::limits::{Capacities, MAX_RECORD_SIZE_BYTES};
 use serval::log_ring::{LogReader, LogRing, LogWriter};
 use serval::plan::{self, Plan, Role};
 use serval::reconcile::status::Sink;
@@ -60,6 +60,8 @@ impl core::fmt::Write for Text {
     }
 }
 
+type Pusher = Client<{ MAX_RECORD_SIZE_BYTES as usize }>;
+
 /// Keeps the entry points of every part of the core.
 #[unsafe(no_mangle)]
 pub extern "C" fn serval_entry_points(controller: &mut Controller) -> usize {
@@ -71,7 +73,7 @@ pub extern "C" fn serval_entry_points(controller: &mut Controller) -> usize {
         Snapshot::validate, Snapshot::copy_from, Snapshot::set_caps,
         Encoder::new, Encoder::next_line, codec::checksum, Builder::record, Builder::finish,
         Report::write, Report::read,
-        Client::begin, Client::output, Client::received,
+        Pusher::begin, Pusher::output, Pusher::received,
         ConfigStorage::set_caps, ConfigStorage::writer, ConfigStorage::reader,
         RouteTable::build, RouteTable::find,
         Watch::start, Watch::input, Watch::poll_output, Watch::tick,
