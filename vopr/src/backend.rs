@@ -71,7 +71,9 @@ impl Backends {
 
     /// Time passed.
     pub fn on_timer(&mut self, ledger: &mut Ledger, net: &mut Network) {
-        let ends: Vec<EndId> = self.conns.keys().copied().collect();
+        let due =
+            |c: &Conn| c.ready_at <= net.now && (!c.output.is_empty() || c.then != Then::GoOn);
+        let ends: Vec<EndId> = self.conns.iter().filter(|c| due(c.1)).map(|c| *c.0).collect();
         for end in ends {
             self.serve(end, ledger, net);
         }
