@@ -1,6 +1,7 @@
 //! The clients: HTTP/1.1 connections that stamp every request, pipeline, read slowly, give up.
 //!
-//! In: where the routers listen, and what they serve. Out: requests for the ledger, answers for the checkers.
+//! In: where the routers listen, and what they serve. Out: requests for the ledger, answers for the
+//! checkers.
 
 use crate::faults::{Fault, Injected};
 use crate::http::{Next, Reader};
