@@ -53,7 +53,8 @@ pub struct Outcome {
     pub request: Request,
     /// None: the connection ended before it was whole.
     pub response: Option<Response>,
-    /// An answer before said that the connection closes: what was pipelined behind it is lost.
+    /// An answer before said that the connection closes, so that what was sent behind it is lost;
+    /// or the client reads so slowly that it may be there, unread.
     pub was_told: bool,
 }
 
@@ -263,9 +264,10 @@ impl Clients {
             }
         }
         if over || conn.is_done() || ended.is_some() {
+            let was_told = over || conn.is_slow;
             for (stamp, _) in core::mem::take(&mut conn.waiting) {
                 if let Some(request) = ledger.requests.remove(&stamp) {
-                    outcomes.push(Outcome { request, response: None, was_told: over });
+                    outcomes.push(Outcome { request, response: None, was_told });
                 }
             }
             self.conns.remove(&end);
