@@ -20,6 +20,8 @@ struct Conn {
     ready_at: Time,
     /// What happens when the output is out.
     then: Then,
+    /// The request that comes was answered early.
+    has_answered: bool,
     ended: bool,
 }
 
@@ -62,6 +64,7 @@ impl Backends {
                 output: Vec::new(),
                 ready_at: 0,
                 then: Then::GoOn,
+                has_answered: false,
                 ended: false,
             };
             self.conns.insert(end, conn);
@@ -71,7 +74,9 @@ impl Backends {
 
     /// Time passed.
     pub fn on_timer(&mut self, ledger: &mut Ledger, net: &mut Network) {
-        let ends: Vec<EndId> = self.conns.keys().copied().collect();
+        let due =
+            |c: &Conn| c.ready_at <= net.now && (!c.output.is_empty() || c.then != Then::GoOn);
+        let ends: Vec<EndId> = self.conns.iter().filter(|c| due(c.1)).map(|c| *c.0).collect();
         for end in ends {
             self.serve(end, ledger, net);
         }
@@ -87,14 +92,16 @@ impl Backends {
             match conn.reader.next(false, conn.ended) {
                 Next::More => break,
                 Next::Head(head) => {
-                    let early = self.faults.happens_rarely(&mut self.prng);
-                    if early && conn.reader.is_inside() {
+                    let has_body = matches!(head.word(0), "POST" | "PUT");
+                    if has_body && self.faults.happens(&mut self.prng) {
                         self.injected.add(Fault::BackendFaults);
-                        self.answer(&mut conn, &head, ledger, net);
-                        // A cut without a length must stay a reset.
-                        if conn.then == Then::GoOn {
+                        self.answer(&mut conn, (&head, false), ledger, net);
+                        // Who goes on reads the rest of the body, for nothing. (A cut without a
+                        // length must stay a reset.)
+                        if conn.then == Then::GoOn && self.prng.chance(1, 2) {
                             conn.then = Then::Close;
                         }
+                        conn.has_answered = true;
                     }
                 }
                 Next::Done(message) => self.request(&mut conn, &message, ledger, net),
@@ -134,8 +141,11 @@ impl Backends {
         let stamp = message.field("x-stamp").unwrap_or("").to_string();
         let meant = ledger.requests.get(&stamp);
         crate::checkers::d4::request_arrived(&stamp, message, meant, &conn.name, net);
+        if core::mem::take(&mut conn.has_answered) {
+            return;
+        }
         crate::checkers::d5::attempted(&stamp, meant, ledger, net);
-        self.answer(conn, message, ledger, net);
+        self.answer(conn, (message, true), ledger, net);
         if message.field("connection") == Some("close") && conn.then == Then::GoOn {
             conn.then = Then::Close;
         }
@@ -144,7 +154,7 @@ impl Backends {
     fn answer(
         &mut self,
         conn: &mut Conn,
-        message: &crate::http::Message,
+        (message, is_whole): (&crate::http::Message, bool),
         ledger: &mut Ledger,
         net: &mut Network,
     ) {
@@ -193,7 +203,7 @@ impl Backends {
         }
         let backend = conn.name.clone();
         let attempts = ledger.attempts.entry(stamp).or_default();
-        attempts.push(Attempt { backend, body, truncated });
+        attempts.push(Attempt { backend, body, is_whole, truncated });
         conn.output = out;
         let slow = self.faults.happens(&mut self.prng);
         if slow {

@@ -1,13 +1,14 @@
 //! The clients: HTTP/1.1 connections that stamp every request, pipeline, read slowly, give up.
 //!
-//! In: where the routers listen, and what they serve. Out: requests for the ledger, answers for the checkers.
+//! In: where the routers listen, and what they serve. Out: requests for the ledger, answers for the
+//! checkers.
 
 use crate::faults::{Fault, Injected};
 use crate::http::{Next, Reader};
 use crate::ledger::{Ledger, Request, Response, body_of};
 use crate::model::table::Table;
 use crate::network::{EndId, Ended, Event, MS, Network, Node, SECOND, SocketEvent, Time};
-use crate::seed::Rate;
+use crate::seed::{Options, Rate};
 use crate::target;
 use serval::stdx::Prng;
 use std::collections::{BTreeMap, VecDeque};
@@ -39,13 +40,21 @@ struct Conn {
     began: Time,
 }
 
+impl Conn {
+    /// Nothing is left to be asked or answered.
+    fn is_done(&self) -> bool {
+        self.left == 0 && self.waiting.is_empty() && self.output.is_empty()
+    }
+}
+
 /// An answer, or the end of one that was not whole.
 #[derive(Debug)]
 pub struct Outcome {
     pub request: Request,
     /// None: the connection ended before it was whole.
     pub response: Option<Response>,
-    /// An answer before said that the connection closes: what was pipelined behind it is lost.
+    /// An answer before said that the connection closes, so that what was sent behind it is lost;
+    /// or the client reads so slowly that it may be there, unread.
     pub was_told: bool,
 }
 
@@ -57,6 +66,7 @@ pub struct Clients {
     pub faults: Rate,
     pub injected: Injected,
     most: usize,
+    think: Time,
     next: u64,
     pub requests: u64,
     pub answered: u64,
@@ -65,13 +75,14 @@ pub struct Clients {
 
 impl Clients {
     /// Nobody is connected.
-    pub fn new(prng: Prng, faults: Rate, most: usize) -> Clients {
+    pub fn new(options: &Options) -> Clients {
         Clients {
             conns: BTreeMap::new(),
-            prng,
-            faults,
+            prng: options.child("clients"),
+            faults: options.client_faults,
             injected: Injected::default(),
-            most,
+            most: options.clients,
+            think: options.think_ms * MS,
             next: 1,
             requests: 0,
             answered: 0,
@@ -194,7 +205,7 @@ impl Clients {
             let request = Request { sent_at: net.now, ..request };
             conn.output.extend(bytes_of(&request, &mut self.prng));
             conn.waiting.push_back((stamp.clone(), request.method == "HEAD"));
-            conn.think_until = net.now + self.prng.below(20 * MS);
+            conn.think_until = net.now + self.prng.below(self.think);
             ledger.requests.insert(stamp, request);
         }
         if !conn.output.is_empty()
@@ -207,6 +218,10 @@ impl Clients {
     fn receive(&mut self, end: EndId, ledger: &mut Ledger, net: &mut Network) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         let Some(conn) = self.conns.get_mut(&end) else { return outcomes };
+        let ended = net.ended(end);
+        if net.readable(end) == 0 && ended.is_none() && !conn.is_done() {
+            return outcomes;
+        }
         let most = if conn.is_slow { 40 } else { 1 << 20 };
         let bytes = net.read(end, most);
         conn.reader.feed(&bytes);
@@ -248,11 +263,11 @@ impl Clients {
                 }
             }
         }
-        let done = conn.left == 0 && conn.waiting.is_empty() && conn.output.is_empty();
-        if over || done || ended.is_some() {
+        if over || conn.is_done() || ended.is_some() {
+            let was_told = over || conn.is_slow;
             for (stamp, _) in core::mem::take(&mut conn.waiting) {
                 if let Some(request) = ledger.requests.remove(&stamp) {
-                    outcomes.push(Outcome { request, response: None, was_told: over });
+                    outcomes.push(Outcome { request, response: None, was_told });
                 }
             }
             self.conns.remove(&end);

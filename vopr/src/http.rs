@@ -81,11 +81,6 @@ impl Reader {
         self.mode == Mode::Head && self.buffer.is_empty()
     }
 
-    /// Whether part of a message was read.
-    pub fn is_inside(&self) -> bool {
-        self.mode != Mode::Head || !self.buffer.is_empty()
-    }
-
     /// The next step. `bodiless`: the next response has no body (HEAD). `ended`: no byte follows.
     pub fn next(&mut self, bodiless: bool, ended: bool) -> Next {
         match self.mode {

@@ -29,6 +29,8 @@ pub struct Attempt {
     pub backend: String,
     /// The body it answered with.
     pub body: Vec<u8>,
+    /// The whole request had come.
+    pub is_whole: bool,
     /// It did not send all of it.
     pub truncated: bool,
 }

@@ -26,7 +26,7 @@ A library of the shape \"production\" is not simulated: vopr then runs itself ag
 (or CARGO_TARGET_DIR/test_min), and returns that exit code.
 
 Exit codes: 0 clean, 1 a checker's violation, 2 liveness (L1), 3 a crash (an assertion of the
-product), 4 two runs of a seed differ, 5 clean, but something was met in too few seeds (of 100 and
+product), 4 two runs of a seed differ, 5 clean, but something was met in too few seeds (of 500 and
 more), 64 usage.";
 
 /// The seed that runs, for the panic hook.

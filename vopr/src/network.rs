@@ -118,6 +118,41 @@ struct Stream {
     piece: usize,
 }
 
+/// Streams by number. Numbers rise and most lookups are of recent ones: a plain array is the
+/// quickest, and keeps their order.
+#[derive(Debug, Default)]
+struct Streams {
+    places: Vec<Option<Box<Stream>>>,
+    open: usize,
+}
+
+impl Streams {
+    fn get(&self, number: u32) -> Option<&Stream> {
+        self.places.get(number as usize)?.as_deref()
+    }
+
+    fn get_mut(&mut self, number: u32) -> Option<&mut Stream> {
+        self.places.get_mut(number as usize)?.as_deref_mut()
+    }
+
+    /// The number of a new one.
+    fn add(&mut self, stream: Stream) -> u32 {
+        self.places.push(Some(Box::new(stream)));
+        self.open += 1;
+        self.places.len() as u32 - 1
+    }
+
+    fn remove(&mut self, number: u32) {
+        let gone = self.places.get_mut(number as usize).and_then(Option::take);
+        self.open -= usize::from(gone.is_some());
+    }
+
+    fn numbers(&self) -> Vec<u32> {
+        let all = (0..).zip(&self.places);
+        all.filter(|(_, place)| place.is_some()).map(|(number, _)| number).collect()
+    }
+}
+
 /// What the network does to streams, until it is healed.
 #[derive(Clone, Copy, Debug)]
 pub struct NetworkFaults {
@@ -134,8 +169,7 @@ pub struct Network {
     pub now: Time,
     queue: BinaryHeap<Reverse<(Time, u64, Event)>>,
     sequence: u64,
-    streams: BTreeMap<u32, Stream>,
-    next_stream: u32,
+    streams: Streams,
     listening: BTreeSet<(Node, SocketAddr)>,
     /// Links that carry nothing until then.
     blocked: BTreeMap<(Node, Node), Time>,
@@ -158,8 +192,7 @@ impl Network {
             now: SECOND,
             queue: BinaryHeap::new(),
             sequence: 0,
-            streams: BTreeMap::new(),
-            next_stream: 1,
+            streams: Streams::default(),
             listening: BTreeSet::new(),
             blocked: BTreeMap::new(),
             prng,
@@ -211,22 +244,22 @@ impl Network {
 
     /// Who has this end, while it is open.
     pub fn owner(&self, end: EndId) -> Option<Node> {
-        let end = &self.streams.get(&end.stream)?.ends[usize::from(end.side)];
+        let end = &self.streams.get(end.stream)?.ends[usize::from(end.side)];
         end.owner.filter(|_| !end.closed)
     }
 
     /// The address that a stream was connected to.
     pub fn address(&self, end: EndId) -> Option<SocketAddr> {
-        Some(self.streams.get(&end.stream)?.to)
+        Some(self.streams.get(end.stream)?.to)
     }
 
     /// Streams that some end has open.
     pub fn streams(&self) -> usize {
-        self.streams.len()
+        self.streams.open
     }
 
     fn end(&mut self, id: EndId) -> Option<&mut End> {
-        Some(&mut self.streams.get_mut(&id.stream)?.ends[usize::from(id.side)])
+        Some(&mut self.streams.get_mut(id.stream)?.ends[usize::from(id.side)])
     }
 
     fn flight_time(&mut self) -> Time {
@@ -276,8 +309,6 @@ impl Network {
 
     /// Connects; `Opened` or `Refused` follows, or nothing for long.
     pub fn connect(&mut self, from: Node, to_node: Node, to: SocketAddr) -> EndId {
-        let stream = self.next_stream;
-        self.next_stream += 1;
         let piece = if self.faults.tiny_pieces.happens(&mut self.prng) {
             self.injected.add(Fault::TinyPieces);
             1 + self.prng.below(3) as usize
@@ -285,14 +316,14 @@ impl Network {
             1 << self.prng.range(4, 12)
         };
         let ends = [End { owner: Some(from), ..End::default() }, End::default()];
-        self.streams.insert(stream, Stream { ends, to, to_node, piece });
+        let stream = self.streams.add(Stream { ends, to, to_node, piece });
         let at = self.now + self.flight_time();
         self.schedule(at, Event::Syn(stream));
         EndId { stream, side: 0 }
     }
 
     fn syn(&mut self, id: u32) -> Option<Event> {
-        let stream = self.streams.get(&id)?;
+        let stream = self.streams.get(id)?;
         let (from, to_node, to) = (stream.ends[0].owner?, stream.to_node, stream.to);
         if let Some(until) = self.blocked_until(from, to_node) {
             // Sent again, as TCP does.
@@ -301,8 +332,8 @@ impl Network {
             return None;
         }
         let client = EndId { stream: id, side: 0 };
-        if self.streams[&id].ends[0].closed {
-            self.streams.remove(&id);
+        if stream.ends[0].closed {
+            self.streams.remove(id);
             return None;
         }
         let at = self.now + self.flight_time();
@@ -353,7 +384,7 @@ impl Network {
     }
 
     fn send_pieces(&mut self, id: EndId, bytes: &[u8]) {
-        let most = self.streams[&id.stream].piece;
+        let Some(most) = self.streams.get(id.stream).map(|s| s.piece) else { return };
         let mut rest = bytes;
         while !rest.is_empty() {
             // One byte at a time is for the beginning: it costs an event each.
@@ -390,7 +421,7 @@ impl Network {
     }
 
     fn arrive(&mut self, to: EndId) -> Option<Event> {
-        let stream = self.streams.get(&to.stream)?;
+        let stream = self.streams.get(to.stream)?;
         let owners = (stream.ends[0].owner, stream.ends[1].owner);
         if let (Some(a), Some(b)) = owners
             && let Some(until) = self.blocked_until(a, b)
@@ -434,12 +465,12 @@ impl Network {
 
     /// Bytes that wait to be read.
     pub fn readable(&self, id: EndId) -> usize {
-        self.streams.get(&id.stream).map_or(0, |s| s.ends[usize::from(id.side)].inbox.len())
+        self.streams.get(id.stream).map_or(0, |s| s.ends[usize::from(id.side)].inbox.len())
     }
 
     /// How the peer ended, once all bytes are read (at once for a reset).
     pub fn ended(&self, id: EndId) -> Option<Ended> {
-        let Some(stream) = self.streams.get(&id.stream) else { return Some(Ended::Reset) };
+        let Some(stream) = self.streams.get(id.stream) else { return Some(Ended::Reset) };
         let end = &stream.ends[usize::from(id.side)];
         end.ended.filter(|_| end.inbox.is_empty())
     }
@@ -448,7 +479,10 @@ impl Network {
     pub fn read(&mut self, id: EndId, most: usize) -> Vec<u8> {
         let Some(end) = self.end(id) else { return Vec::new() };
         let len = end.inbox.len().min(most);
-        let bytes: Vec<u8> = end.inbox.drain(..len).collect();
+        let (front, back) = end.inbox.as_slices();
+        let first = len.min(front.len());
+        let bytes = [&front[..first], &back[..len - first]].concat();
+        end.inbox.drain(..len);
         let at = self.now + self.flight_time();
         if let Some(peer) = self.end(id.peer())
             && peer.wants_writable
@@ -487,12 +521,12 @@ impl Network {
 
     /// Drops a stream that nobody has.
     fn forget(&mut self, stream: u32) {
-        let gone = self.streams.get(&stream).is_some_and(|s| {
+        let gone = self.streams.get(stream).is_some_and(|s| {
             s.ends.iter().all(|e| e.closed || e.owner.is_none())
                 && s.ends.iter().all(|e| e.flight.is_empty())
         });
         if gone {
-            self.streams.remove(&stream);
+            self.streams.remove(stream);
         }
     }
 
@@ -503,8 +537,7 @@ impl Network {
         if half_open {
             self.injected.add(Fault::HalfOpen);
         }
-        let ids: Vec<u32> = self.streams.keys().copied().collect();
-        for stream in ids {
+        for stream in self.streams.numbers() {
             for side in 0..2 {
                 let id = EndId { stream, side };
                 if self.owner(id) != Some(node) {

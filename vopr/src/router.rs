@@ -56,6 +56,8 @@ pub struct Process {
     wake_at: Option<Time>,
     /// The earliest timer on its way.
     due: Time,
+    /// Events so far.
+    events: u64,
 }
 
 /// One router, running or not.
@@ -139,6 +141,7 @@ impl Router {
             save_at: None,
             wake_at: None,
             due: Time::MAX,
+            events: 0,
         };
         process.admin.listen(admin_address(self.index), net);
         let text = format!("router {} starts, boot {:x}", self.index, process.boot_id);
@@ -225,7 +228,6 @@ impl Router {
             result
         });
         process.reader.acknowledge();
-        worker.check_invariants();
         if let Some(checksum) = adopted {
             self.swaps += 1;
             self.adopted.push((now, Some(checksum)));
@@ -242,7 +244,7 @@ impl Router {
             turns += 1;
             assert!(turns < 200_000, "the router is never quiet");
         }
-        self.check_buffers();
+        self.check();
         self.admin(net);
         self.save(net.now);
         self.rearm(net);
@@ -306,8 +308,13 @@ impl Router {
         }
     }
 
-    fn check_buffers(&self) {
-        let process = self.process.as_ref().expect("it runs");
+    /// After all turns of an event; the invariants of the worker, which cost most, now and then.
+    fn check(&mut self) {
+        let process = self.process.as_mut().expect("it runs");
+        process.events += 1;
+        if process.events.is_multiple_of(8) {
+            process.worker.check_invariants();
+        }
         let (free, held, all) = process.driver.buffers();
         let core = process.worker.buffers_held() as usize;
         assert_eq!(free + held + core, all, "buffers balance");

@@ -23,21 +23,21 @@ impl Rate {
         }
     }
 
-    /// One of 25, or one of 4.
+    /// One of 20, or one of 4.
     pub fn happens(self, prng: &mut Prng) -> bool {
         match self {
             Rate::Off => false,
-            Rate::Rare => prng.chance(1, 25),
+            Rate::Rare => prng.chance(1, 20),
             Rate::Heavy => prng.chance(1, 4),
         }
     }
 
-    /// Two of three, or nine of ten: for what is asked a few times in a run.
+    /// Five of six, or always: for what is asked a few times in a run.
     pub fn happens_mostly(self, prng: &mut Prng) -> bool {
         match self {
             Rate::Off => false,
-            Rate::Rare => prng.chance(2, 3),
-            Rate::Heavy => prng.chance(9, 10),
+            Rate::Rare => prng.chance(5, 6),
+            Rate::Heavy => true,
         }
     }
 
@@ -76,6 +76,8 @@ pub struct Options {
     pub over_capacity: bool,
     /// Client connections at once.
     pub clients: usize,
+    /// Longest pause of a client before its next request.
+    pub think_ms: u64,
     /// Mean pause between changes of objects.
     pub change_ms: u64,
     pub canary: bool,
@@ -111,6 +113,7 @@ impl Options {
             replays: Rate::pick(p),
             over_capacity: p.chance(1, 2),
             clients: p.range(4, 14) as usize,
+            think_ms: [20, 100, 400][p.below(3) as usize],
             change_ms: [60, 300, 1000][p.below(3) as usize],
             canary,
         }

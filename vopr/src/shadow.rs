@@ -1,8 +1,8 @@
 //! What the controller was told of one kind: the versions of objects that its store must hold.
 //!
 //! In: the same events that the controller gets. Out: the objects as the API server had them, the
-//! oldest as many as are admitted, for the model; whether the store may hold others, since an object
-//! went while some were refused, and those are not known until the next relist.
+//! oldest as many as are admitted, for the model; whether the store may hold others, since an
+//! object went while some were refused, and those are not known until the next relist.
 
 use crate::api_server::Api;
 use crate::capacities::ADMITTED;

@@ -114,7 +114,7 @@ impl Sim {
             routers: (0..ROUTERS).map(router).collect(),
             controller: None,
             api: Api::new(&options),
-            clients: Clients::new(options.child("clients"), options.client_faults, options.clients),
+            clients: Clients::new(&options),
             backends: Backends::new(options.child("backends"), options.backend_faults),
             workload: Workload::new(options.child("workload"), options.over_capacity),
             replays: Replays::new(options.child("replays")),
@@ -141,8 +141,8 @@ impl Sim {
             router.start(&mut self.net);
         }
         if self.options.bind_failures != Rate::Off {
-            let i = self.prng.below(ROUTERS as u64) as usize;
-            if let Some(process) = &mut self.routers[i].process {
+            // The first binds fail; nobody knows when there will be others.
+            for process in self.routers.iter_mut().filter_map(|r| r.process.as_mut()) {
                 process.driver.failing_port = 80;
             }
         }

@@ -13,7 +13,7 @@ const ENOUGH_PERCENT: u64 = 90;
 /// A seed simulates at least so many seconds.
 const SECONDS: u64 = 60;
 /// Fewer seeds say nothing about percents.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 500;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Row {
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     fn options(seed: u64) -> Options {
-        Options { over_capacity: seed < 50, ..Options::of(seed, false) }
+        Options { over_capacity: seed < SEEDS / 2, ..Options::of(seed, false) }
     }
 
     #[test]
@@ -109,12 +109,12 @@ mod tests {
             for fault in Fault::ALL {
                 summary.injected.set(fault, 1);
             }
-            let refusals = u64::from(seed < 44);
+            let refusals = u64::from(seed < SEEDS / 2 - 30);
             summary.injected.set(Fault::OverCapacity, refusals);
             totals.add(&options(seed), &summary);
         }
         assert!(
-            totals.text().contains("over capacity: 44 (above 0 in 88.0 % of the 50 seeds with")
+            totals.text().contains("over capacity: 220 (above 0 in 88.0 % of the 250 seeds with")
         );
         assert!(totals.lacking().contains(&Fault::OverCapacity.name()));
         assert!(totals.lacking().contains(&"requests"));

@@ -1,4 +1,5 @@
-//! L3: when faults are healed and the final state is reached, a request to a healthy route succeeds.
+//! L3: when faults are healed and the final state is reached, a request to a healthy route
+//! succeeds.
 
 use crate::client::Outcome;
 use crate::model::lookup::Answer;
