@@ -9,6 +9,7 @@
 //! retried by time.
 
 pub mod routers;
+pub mod secrets;
 
 use crate::config::codec::checksum;
 use crate::config::{Checksum, Identity, Snapshot, Source};
@@ -17,10 +18,11 @@ use crate::reconcile::status::{Sink, statuses};
 use crate::reconcile::{self, Settings, Work};
 use crate::resource::document::Value;
 use crate::resource::store::Upserted;
-use crate::resource::{Decoder, Key, Kind, Meta, Problem, Stores};
+use crate::resource::{Decoder, Key, Kind, Meta, Problem, Secret, Stores};
 use crate::stdx::{Duration, Instant, Now, Table, touch};
 pub use routers::Router;
 use routers::Routers;
+use secrets::{Vet, Wanted};
 
 /// A status write handed out.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,6 +61,12 @@ pub struct Controller {
     stores: Stores,
     decoder: Decoder,
     work: Work,
+    vet: Option<Vet>,
+    wanted: Wanted,
+    /// A Secret as it was before.
+    earlier: Secret,
+    /// Of the last tick.
+    now: Now,
     snapshots: [Snapshot; 2],
     /// Which of the two is published.
     current: usize,
@@ -96,6 +104,10 @@ crate::zeroed_struct!(Controller {
     stores: Stores,
     decoder: Decoder,
     work: Work,
+    vet: Option<Vet>,
+    wanted: Wanted,
+    earlier: Secret,
+    now: Now,
     snapshots: [Snapshot; 2],
     current: usize,
     has_epoch: bool,
@@ -124,6 +136,7 @@ impl Controller {
         self.stores.init(capacities);
         touch(&mut self.decoder);
         self.work.init(capacities);
+        self.wanted.init();
         touch(&mut self.status_buffer);
         touch(&mut self.record_buffer);
         self.snapshots.iter_mut().for_each(|s| s.set_caps(capacities));
@@ -136,7 +149,7 @@ impl Controller {
     /// Bytes at these capacities: the line of the memory plan, without stores and Snapshots.
     pub fn bytes(c: &Capacities) -> u64 {
         Work::bytes(c)
-            + size_of::<Decoder>() as u64
+            + (size_of::<Decoder>() + size_of::<Wanted>() + size_of::<Secret>()) as u64
             + u64::from(c.max_routers) * size_of::<Router>() as u64
             + size_of::<Table<InFlight, { MAX_STATUSES_IN_FLIGHT as usize }>>() as u64
             + u64::from(MAX_STATUS_SIZE_BYTES + MAX_RECORD_SIZE_BYTES)
@@ -172,12 +185,20 @@ impl Controller {
     /// A resync of a kind begins: what is not seen until it ends is gone.
     pub fn resync_begin(&mut self, kind: Kind) {
         self.stores.resync_begin(kind);
+        if kind == Kind::Secret {
+            // What is referred to by now will be in the list.
+            self.look_for_secrets();
+            self.wanted.resync_begins();
+        }
     }
 
     /// A resync of a kind ended; the kind has synced. Not `complete`: something was skipped whose
     /// name is not known, so nothing is swept.
     pub fn resync_end(&mut self, kind: Kind, complete: bool) {
         self.stores.resync_end(kind, complete);
+        if kind == Kind::Secret {
+            self.wanted.resync_ends();
+        }
         self.synced(kind);
     }
 
@@ -204,9 +225,12 @@ impl Controller {
         value: Value<'_>,
         age: Option<u64>,
     ) -> Result<Upserted, Problem> {
-        let Controller { stores, decoder, settings, .. } = self;
-        let controller = settings.controller;
-        let result = stores.upsert_aged(kind, value, controller.as_str(), age, decoder);
+        let result = if kind == Kind::Secret {
+            self.upsert_secret(value, age)
+        } else {
+            let Controller { stores, decoder, settings, .. } = self;
+            stores.upsert_aged(kind, value, settings.controller.as_str(), age, decoder)
+        };
         self.counters.invalid_objects += u64::from(result.is_err());
         self.statuses_due = true;
         result
@@ -219,6 +243,9 @@ impl Controller {
 
     /// A kind whose relist could admit a refused object.
     pub fn wants_relist(&mut self) -> Option<Kind> {
+        if self.wanted.wants_relist() {
+            return Some(Kind::Secret);
+        }
         Kind::ALL.into_iter().find(|&kind| self.stores.wants_relist(kind))
     }
 
@@ -241,14 +268,18 @@ impl Controller {
 
     /// Reconciles when something changed; true when a new Snapshot is published.
     pub fn tick(&mut self, now: Now) -> bool {
+        self.now = now;
         self.discover_routers(now);
+        self.look_for_secrets();
         let silent = Duration::from_millis(u64::from(ROUTER_SILENT_MS));
         let silenced = |r: &Router| r.report.is_some() && now.mono.since(r.heard) >= silent;
         if self.routers.as_slice().iter().any(silenced) {
             self.statuses_due = true;
         }
         let epoch = self.epoch;
-        if !self.has_epoch || !self.is_synced() || self.reconciled == self.stores.version() {
+        let is_known = self.reconciled == self.stores.version();
+        let may = self.has_epoch && self.is_synced() && !self.wanted.holds_back(now);
+        if !may || is_known {
             return false;
         }
         self.reconciled = self.stores.version();

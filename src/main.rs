@@ -21,6 +21,7 @@ use serval::shell::standalone::main_loop::MainLoop;
 use serval::shell::standalone::manifests::Reader;
 use serval::shell::standalone::{self};
 use serval::shell::threads::{self, Crew, Running};
+use serval::shell::tls::rustls::certificates;
 use serval::shell::{clock, files, log::log, parse_slot};
 use serval::stdx::{Duration, Short};
 use std::io::Write as _;
@@ -218,11 +219,21 @@ fn run(options: &Options) -> i32 {
     };
     let mut controller = boxed_zeroed::<Controller>();
     controller.init(settings(options), &options.capacities);
+    certificates::prepare_vet();
+    controller.set_vet(certificates::vet);
     controller.set_epoch(0);
     controller.set_generation(handle.shown.served.get().identity.generation);
     let stop = Arc::new(AtomicBool::new(false));
     let (reader, shown) = (Reader::new(), handle.shown.clone());
-    let mut main = MainLoop { controller, folder, reader, writer, shown, stop: stop.clone() };
+    let mut main = MainLoop {
+        controller,
+        folder,
+        reader,
+        writer,
+        certificates: handle.certificates,
+        shown,
+        stop: stop.clone(),
+    };
     first_manifests(&mut main, &handle);
     crew.spawn("controller", move |gate| {
         parse_slot::prepare_yaml();

@@ -35,7 +35,8 @@ fn text(s: &mut Snapshot, text: &str) -> Text {
 }
 
 pub fn bind(s: &mut Snapshot, address: SocketAddr) -> u32 {
-    let row = Bind { transport: Transport::Tcp, address: address.ip(), port: address.port() };
+    let (ip, port) = (address.ip(), address.port());
+    let row = Bind { transport: Transport::Tcp, address: ip, port, is_tls: false };
     s.binds.push(row).expect("bind fits")
 }
 
@@ -51,6 +52,7 @@ pub fn listener(s: &mut Snapshot, hostname: &str, port: u16, binds: &[u32]) -> u
         port,
         protocol: Protocol::Http,
         binds: s.attachments.span_from(start),
+        certificates: Span::EMPTY,
     };
     s.listeners.push(row).expect("listener fits")
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! {"snapshot":1,"epoch":3,"generation":17,"source":"controller"}      header
-//! {"bind":{...}} {"listener":{...}} {"pool":{...}} {"route":{...}}      content, in this order
+//! {"bind":{...}} {"certificate":{...}} {"listener":{...}}               content, in this order
+//! {"pool":{...}} {"route":{...}}
 //! {"end":{"records":42,"checksum":"sha256 of the content lines"}}      trailer
 //! ```
 //!
@@ -31,6 +32,7 @@ enum Stage {
     #[default]
     Header,
     Bind,
+    Certificate,
     Listener,
     Pool,
     Route,
@@ -50,6 +52,8 @@ pub struct Encoder {
     /// For the header and trailer; without it the Snapshot's own.
     identity: Identity,
     has_identity: bool,
+    /// For people's eyes: no private keys.
+    hides_keys: bool,
 }
 
 crate::zeroed_enum!(Stage { Header });
@@ -60,6 +64,7 @@ crate::zeroed_struct!(Encoder {
     records: u32,
     identity: Identity,
     has_identity: bool,
+    hides_keys: bool,
 });
 
 impl Encoder {
@@ -71,6 +76,11 @@ impl Encoder {
     /// Begins with the header of another identity: one that was adopted for equal content.
     pub fn with_identity(identity: Identity) -> Self {
         Encoder { identity, has_identity: true, ..Self::default() }
+    }
+
+    /// Writes what may be shown: without private keys, so that it cannot be pushed.
+    pub fn hiding_keys(self) -> Self {
+        Encoder { hides_keys: true, ..self }
     }
 
     fn identity(&self, s: &Snapshot) -> Identity {
@@ -106,6 +116,9 @@ impl Encoder {
     /// Goes on to the next table when one is at its end.
     fn skip_finished(&mut self, s: &Snapshot) {
         if self.stage == Stage::Bind && self.index == s.binds.len() {
+            self.begin(Stage::Certificate);
+        }
+        if self.stage == Stage::Certificate && self.index == s.certificates.len() {
             self.begin(Stage::Listener);
         }
         if self.stage == Stage::Listener && self.index == s.listeners.len() {
@@ -132,6 +145,11 @@ impl Encoder {
             }
             Stage::Bind => {
                 write_bind(&s.binds[index], json.key("bind"));
+                self.advance();
+            }
+            Stage::Certificate => {
+                let certificate = &s.certificates[index];
+                write_certificate(s, certificate, self.hides_keys, json.key("certificate"));
                 self.advance();
             }
             Stage::Listener => {
@@ -199,19 +217,43 @@ pub fn write_bind(bind: &Bind, json: &mut JsonWriter<'_>) {
     let Transport::Tcp = bind.transport;
     json.begin_object().member("transport", "tcp");
     json.key("address").format(format_args!("{}", bind.address));
-    json.key("port").number(bind.port).end_object();
+    json.key("port").number(bind.port);
+    if bind.is_tls {
+        json.key("tls").bool(true);
+    }
+    json.end_object();
+}
+
+fn write_certificate(
+    s: &Snapshot,
+    certificate: &Certificate,
+    hides_key: bool,
+    json: &mut JsonWriter<'_>,
+) {
+    json.begin_object().member("name", s.text.get(certificate.name));
+    json.member("chain", s.pem.get(certificate.chain));
+    json.member("key", if hides_key { "" } else { s.pem.get(certificate.key) });
+    json.end_object();
 }
 
 fn write_listener(s: &Snapshot, listener: &Listener, json: &mut JsonWriter<'_>) {
-    let Protocol::Http = listener.protocol;
     json.begin_object().member("gateway", s.text.get(listener.gateway));
-    json.member("section", s.text.get(listener.section)).member("protocol", "HTTP");
+    json.member("section", s.text.get(listener.section));
+    json.member("protocol", listener.protocol.name());
     json.key("port").number(listener.port).member("hostname", s.text.get(listener.hostname));
     json.key("binds").begin_array();
     s.attachments.span(listener.binds).iter().for_each(|&b| {
         json.number(b);
     });
-    json.end_array().end_object();
+    json.end_array();
+    if listener.certificates.len > 0 {
+        json.key("certificates").begin_array();
+        s.certificate_refs.span(listener.certificates).iter().for_each(|&c| {
+            json.number(c);
+        });
+        json.end_array();
+    }
+    json.end_object();
 }
 
 /// Writes `"upstreams":[…]` from one on; returns how many of the span are written then.
@@ -377,12 +419,13 @@ impl Builder {
         self.records += 1;
         let taken = match member.name() {
             "bind" => read_bind(member, into),
+            "certificate" => read_certificate(member, into),
             "listener" => read_listener(member, into),
             "pool" => read_pool(member, into),
             "more" => read_more(member, into),
             "route" => read_route(member, into),
             "end" => self.end(member),
-            _ => Err(Fault::Bad("must be bind, listener, pool, more, route or end")),
+            _ => Err(Fault::Bad("must be bind, certificate, listener, pool, more, route or end")),
         };
         taken.map_err(|fault| match fault {
             Fault::Bad(what) => bad(what),
@@ -469,27 +512,41 @@ fn read_bind(value: Value<'_>, into: &mut Snapshot) -> Result<(), Fault> {
         return Err(Fault::Bad("transport must be tcp"));
     }
     let address = value.text("address").parse().map_err(|_| Fault::Bad("address must be an IP"))?;
-    let bind = Bind { transport: Transport::Tcp, address, port: port(value)? };
+    let is_tls = value.get("tls").and_then(Value::bool).unwrap_or(false);
+    let bind = Bind { transport: Transport::Tcp, address, port: port(value)?, is_tls };
     into.binds.push(bind).map(|_| ()).map_err(no_room("MAX_CONFIG_BINDS"))
 }
 
+fn read_certificate(value: Value<'_>, into: &mut Snapshot) -> Result<(), Fault> {
+    let (name, chain, key) = (value.text("name"), value.text("chain"), value.text("key"));
+    let added = into.add_certificate(name, chain, key);
+    added.map(|_| ()).map_err(no_room("MAX_CONFIG_CERTIFICATES or MAX_CONFIG_PEM_BYTES"))
+}
+
 fn read_listener(value: Value<'_>, into: &mut Snapshot) -> Result<(), Fault> {
-    if value.text("protocol") != "HTTP" {
-        return Err(Fault::Bad("protocol must be HTTP"));
-    }
+    let protocol = Protocol::parse(value.text("protocol"));
+    let protocol = protocol.ok_or(Fault::Bad("protocol must be HTTP or HTTPS"))?;
     let start = into.attachments.len();
     for bind in items(value, "binds").take(MAX_CONFIG_BINDS as usize) {
         let index = bind.int().and_then(|b| u32::try_from(b).ok());
         let index = index.ok_or(Fault::Bad("binds must be indexes"))?;
         into.attachments.push(index).map_err(no_room("MAX_CONFIG_ATTACHMENTS"))?;
     }
+    let binds = into.attachments.span_from(start);
+    let start = into.certificate_refs.len();
+    for item in items(value, "certificates") {
+        let index = item.int().and_then(|c| u32::try_from(c).ok());
+        let index = index.ok_or(Fault::Bad("certificates must be indexes"))?;
+        into.certificate_refs.push(index).map_err(no_room("MAX_CONFIG_CERTIFICATE_REFS"))?;
+    }
     let listener = Listener {
         gateway: keep(into, value.text("gateway"))?,
         section: keep(into, value.text("section"))?,
         hostname: keep(into, value.text("hostname"))?,
         port: port(value)?,
-        protocol: Protocol::Http,
-        binds: into.attachments.span_from(start),
+        protocol,
+        binds,
+        certificates: into.certificate_refs.span_from(start),
     };
     into.listeners.push(listener).map(|_| ()).map_err(no_room("MAX_CONFIG_LISTENERS"))
 }
@@ -613,10 +670,30 @@ mod tests {
     const LINES: &[&str] = &[
         r#"{"snapshot":1,"epoch":2,"generation":9,"source":"controller"}"#,
         r#"{"bind":{"transport":"tcp","address":"::","port":80}}"#,
+        r#"{"bind":{"transport":"tcp","address":"::","port":443,"tls":true}}"#,
+        r#"{"certificate":{"name":"ns/c","chain":"a chain","key":"a key"}}"#,
         r#"{"listener":{"gateway":"ns/gw","section":"http","protocol":"HTTP","port":80,"hostname":"*.example.com","binds":[0]}}"#,
+        r#"{"listener":{"gateway":"ns/gw","section":"https","protocol":"HTTPS","port":443,"hostname":"","binds":[1],"certificates":[0]}}"#,
         r#"{"pool":{"name":"ns/svc/80","upstreams":["10.0.0.1:3000","[fd00::1]:3000"]}}"#,
         r#"{"route":{"name":"ns/r/0","hosts":[{"listener":0,"hostname":"a.example.com"}],"matches":[{"prefix":"/a","method":"GET","headers":[["x-a","1"]],"queries":[["q","a b"]]},{"exact":"/b"}],"backends":[{"pool":0,"weight":3},{"weight":1}],"request_timeout_ms":500}}"#,
     ];
+
+    /// Places in [`LINES`].
+    const POOL: usize = 6;
+    const ROUTE: usize = 7;
+
+    #[test]
+    fn what_is_shown_has_no_keys() {
+        let snapshot = decode(&with_end(LINES)).unwrap();
+        let mut buffer = vec![0; MAX_RECORD_SIZE_BYTES as usize];
+        let mut encoder = Encoder::with_identity(snapshot.identity).hiding_keys();
+        let mut shown = String::new();
+        while let Some(line) = encoder.next_line(&snapshot, &mut buffer) {
+            shown += core::str::from_utf8(line.unwrap()).unwrap();
+        }
+        assert!(shown.contains("a chain") && !shown.contains("a key"), "{shown}");
+        assert!(!std::format!("{snapshot:?}").contains("a key"));
+    }
 
     fn empty() -> Box<Snapshot> {
         let mut snapshot = boxed_zeroed::<Snapshot>();
@@ -668,20 +745,20 @@ mod tests {
     fn a_changed_line_a_lost_line_and_a_cut_are_refused() {
         let lines = with_end(LINES);
         let mut changed = lines.clone();
-        changed[3] = changed[3].replace("10.0.0.1", "10.0.0.2");
+        changed[POOL] = changed[POOL].replace("10.0.0.1", "10.0.0.2");
         assert_eq!(decode(&changed).unwrap_err(), CodecError::Checksum);
         let mut lost = lines.clone();
-        lost.remove(3);
+        lost.remove(POOL);
         assert!(matches!(decode(&lost), Err(CodecError::Record { .. })));
-        assert_eq!(decode(&lines[..5]).unwrap_err(), CodecError::Truncated);
+        assert_eq!(decode(&lines[..=ROUTE]).unwrap_err(), CodecError::Truncated);
         assert!(matches!(decode(&lines[1..]), Err(CodecError::Record { number: 0, .. })));
     }
 
     #[test]
     fn an_index_out_of_range_is_refused() {
         let mut lines: Vec<&str> = LINES.to_vec();
-        let route = lines[4].replace(r#""pool":0"#, r#""pool":1"#);
-        lines[4] = &route;
+        let route = lines[ROUTE].replace(r#""pool":0"#, r#""pool":1"#);
+        lines[ROUTE] = &route;
         assert!(matches!(decode(&with_end(&lines)), Err(CodecError::Invalid(_))));
     }
 

@@ -160,7 +160,8 @@ pub fn apply(
 
 fn listen(addresses: &[SocketAddr], into: &mut Snapshot) -> Result<(), LocalError> {
     for address in addresses {
-        let bind = Bind { transport: Transport::Tcp, address: address.ip(), port: address.port() };
+        let (ip, port) = (address.ip(), address.port());
+        let bind = Bind { transport: Transport::Tcp, address: ip, port, is_tls: false };
         let bind = into.binds.push(bind).map_err(no_room("MAX_CONFIG_BINDS"))?;
         let start = into.attachments.len();
         into.attachments.push(bind).map_err(no_room("MAX_CONFIG_ATTACHMENTS"))?;
@@ -174,6 +175,7 @@ fn listen(addresses: &[SocketAddr], into: &mut Snapshot) -> Result<(), LocalErro
             port: address.port(),
             protocol: Protocol::Http,
             binds: into.attachments.span_from(start),
+            certificates: Span::EMPTY,
         };
         into.listeners.push(listener).map_err(no_room("MAX_CONFIG_LISTENERS"))?;
     }

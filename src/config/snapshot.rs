@@ -7,10 +7,11 @@
 //! Architecture invariant: a Snapshot that passed [`Snapshot::validate`] can be served without
 //! another check: every index, span and string lies inside.
 
-use super::identity::{Identity, Source};
+use super::identity::{Checksum, Identity, Source};
 use crate::limits::*;
-use crate::stdx::{Arena, Span, Table, Text};
+use crate::stdx::{Arena, Full, Span, Table, Text};
 use core::net::{IpAddr, SocketAddr};
+use sha2::{Digest as _, Sha256};
 
 /// What a bind carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct Bind {
     pub address: IpAddr,
     /// Port to bind; not always the listener's port (service mode).
     pub port: u16,
+    /// Every connection begins with a TLS handshake.
+    pub is_tls: bool,
 }
 
 /// Listener.protocol.
@@ -37,6 +40,28 @@ pub enum Protocol {
     /// Cleartext HTTP/1.1.
     #[default]
     Http,
+    /// HTTP/1.1 over TLS, terminated here.
+    Https,
+}
+
+impl Protocol {
+    /// As in Listener.protocol.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Http => "HTTP",
+            Protocol::Https => "HTTPS",
+        }
+    }
+
+    /// Reads what [`Protocol::name`] gives.
+    pub fn parse(name: &str) -> Option<Protocol> {
+        [Protocol::Http, Protocol::Https].into_iter().find(|p| p.name() == name)
+    }
+
+    /// Whether its binds are [`Bind::is_tls`].
+    pub fn is_tls(self) -> bool {
+        self == Protocol::Https
+    }
 }
 
 /// A listener of a Gateway (Gateway.spec.listeners[]).
@@ -54,6 +79,21 @@ pub struct Listener {
     pub protocol: Protocol,
     /// Span of [`Snapshot::attachments`]: the binds it is served on.
     pub binds: Span,
+    /// Span of [`Snapshot::certificate_refs`]: its certificates, in the order of preference.
+    pub certificates: Span,
+}
+
+/// A certificate chain with its key (a Secret of type kubernetes.io/tls).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// `namespace/name` of the Secret.
+    pub name: Text,
+    /// The chain, leaf first, as PEM: in [`Snapshot::pem`].
+    pub chain: Text,
+    /// The private key as PEM: in [`Snapshot::pem`]. Never shown.
+    pub key: Text,
+    /// Over chain and key: tells whether it is another one.
+    pub digest: Checksum,
 }
 
 /// A hostname under which a route is reachable on a listener.
@@ -210,6 +250,10 @@ pub struct Snapshot {
     pub listeners: Table<Listener, { MAX_CONFIG_LISTENERS as usize }>,
     /// Bind indexes, by listener.
     pub attachments: Table<u32, { MAX_CONFIG_ATTACHMENTS as usize }>,
+    /// Certificates.
+    pub certificates: Table<Certificate, { MAX_CONFIG_CERTIFICATES as usize }>,
+    /// Certificate indexes, by listener.
+    pub certificate_refs: Table<u32, { MAX_CONFIG_CERTIFICATE_REFS as usize }>,
     /// Routes in order of precedence.
     pub routes: Table<Route, { MAX_CONFIG_ROUTES as usize }>,
     /// Route hostnames, by route.
@@ -224,8 +268,10 @@ pub struct Snapshot {
     pub pools: Table<Pool, { MAX_CONFIG_POOLS as usize }>,
     /// Upstreams, by pool.
     pub upstreams: Table<Upstream, { MAX_CONFIG_UPSTREAMS as usize }>,
-    /// All strings.
+    /// All strings but PEM.
     pub text: Arena<{ MAX_CONFIG_TEXT_BYTES as usize }>,
+    /// Chains and keys.
+    pub pem: Arena<{ MAX_CONFIG_PEM_BYTES as usize }>,
 }
 
 crate::zeroed_struct!(Snapshot {
@@ -234,6 +280,8 @@ crate::zeroed_struct!(Snapshot {
     binds: Table<Bind, { MAX_CONFIG_BINDS as usize }>,
     listeners: Table<Listener, { MAX_CONFIG_LISTENERS as usize }>,
     attachments: Table<u32, { MAX_CONFIG_ATTACHMENTS as usize }>,
+    certificates: Table<Certificate, { MAX_CONFIG_CERTIFICATES as usize }>,
+    certificate_refs: Table<u32, { MAX_CONFIG_CERTIFICATE_REFS as usize }>,
     routes: Table<Route, { MAX_CONFIG_ROUTES as usize }>,
     hosts: Table<RouteHost, { MAX_CONFIG_HOSTS as usize }>,
     matches: Table<Match, { MAX_CONFIG_MATCHES as usize }>,
@@ -242,6 +290,7 @@ crate::zeroed_struct!(Snapshot {
     pools: Table<Pool, { MAX_CONFIG_POOLS as usize }>,
     upstreams: Table<Upstream, { MAX_CONFIG_UPSTREAMS as usize }>,
     text: Arena<{ MAX_CONFIG_TEXT_BYTES as usize }>,
+    pem: Arena<{ MAX_CONFIG_PEM_BYTES as usize }>,
 });
 
 /// What is wrong with a Snapshot that came from outside: where (table and index) and what.
@@ -261,6 +310,8 @@ impl Snapshot {
         self.binds.set_cap(capacities.max_config_binds);
         self.listeners.set_cap(capacities.max_config_listeners);
         self.attachments.set_cap(capacities.max_config_attachments);
+        self.certificates.set_cap(capacities.max_config_certificates);
+        self.certificate_refs.set_cap(capacities.max_config_certificate_refs);
         self.routes.set_cap(capacities.max_config_routes);
         self.hosts.set_cap(capacities.max_config_hosts);
         self.matches.set_cap(capacities.max_config_matches);
@@ -269,6 +320,7 @@ impl Snapshot {
         self.pools.set_cap(capacities.max_config_pools);
         self.upstreams.set_cap(capacities.max_config_upstreams);
         self.text.set_cap(capacities.max_config_text_bytes);
+        self.pem.set_cap(capacities.max_config_pem_bytes);
     }
 
     /// Bytes of the tables at these capacities: the line of the memory plan for one Snapshot.
@@ -277,6 +329,8 @@ impl Snapshot {
         of(capacities.max_config_binds, size_of::<Bind>())
             + of(capacities.max_config_listeners, size_of::<Listener>())
             + of(capacities.max_config_attachments, size_of::<u32>())
+            + of(capacities.max_config_certificates, size_of::<Certificate>())
+            + of(capacities.max_config_certificate_refs, size_of::<u32>())
             + of(capacities.max_config_routes, size_of::<Route>())
             + of(capacities.max_config_hosts, size_of::<RouteHost>())
             + of(capacities.max_config_matches, size_of::<Match>())
@@ -285,6 +339,7 @@ impl Snapshot {
             + of(capacities.max_config_pools, size_of::<Pool>())
             + of(capacities.max_config_upstreams, size_of::<Upstream>())
             + u64::from(capacities.max_config_text_bytes)
+            + u64::from(capacities.max_config_pem_bytes)
     }
 
     /// Empties all tables and forgets the identity.
@@ -294,6 +349,8 @@ impl Snapshot {
         self.binds.clear();
         self.listeners.clear();
         self.attachments.clear();
+        self.certificates.clear();
+        self.certificate_refs.clear();
         self.routes.clear();
         self.hosts.clear();
         self.matches.clear();
@@ -302,15 +359,39 @@ impl Snapshot {
         self.pools.clear();
         self.upstreams.clear();
         self.text.clear();
+        self.pem.clear();
+    }
+
+    /// Adds a certificate; whole or not at all.
+    pub fn add_certificate(&mut self, name: &str, chain: &str, key: &str) -> Result<u32, Full> {
+        let (text, pem) = (self.text.len(), self.pem.len());
+        let mut hash = Sha256::new();
+        hash.update((chain.len() as u64).to_le_bytes());
+        hash.update(chain);
+        hash.update(key);
+        let added = (|| {
+            let name = self.text.push(name)?;
+            let (chain, key) = (self.pem.push(chain)?, self.pem.push(key)?);
+            let digest = Checksum(hash.finalize().into());
+            self.certificates.push(Certificate { name, chain, key, digest })
+        })();
+        if added.is_err() {
+            self.text.truncate(text);
+            self.pem.truncate(pem);
+        }
+        added
     }
 
     /// Becomes a copy of `other`, whose handles then hold here too.
-    pub fn copy_from(&mut self, other: &Snapshot) -> Result<(), crate::stdx::Full> {
+    pub fn copy_from(&mut self, other: &Snapshot) -> Result<(), Full> {
         self.identity = other.identity;
         self.source = other.source;
         self.binds.copy_from(other.binds.as_slice())?;
         self.listeners.copy_from(other.listeners.as_slice())?;
         self.attachments.copy_from(other.attachments.as_slice())?;
+        self.certificates.copy_from(other.certificates.as_slice())?;
+        self.certificate_refs.copy_from(other.certificate_refs.as_slice())?;
+        self.pem.copy_from(other.pem.as_bytes())?;
         self.routes.copy_from(other.routes.as_slice())?;
         self.hosts.copy_from(other.hosts.as_slice())?;
         self.matches.copy_from(other.matches.as_slice())?;
@@ -323,9 +404,25 @@ impl Snapshot {
 
     /// Checks every index, span and string, and the rules of the fields.
     pub fn validate(&self) -> Result<(), Invalid> {
+        self.validate_certificates()?;
         self.validate_listeners()?;
         self.validate_routes()?;
         self.validate_pools()
+    }
+
+    fn validate_certificates(&self) -> Result<(), Invalid> {
+        for (index, certificate) in (0..).zip(self.certificates.as_slice()) {
+            let fail = |what| Err(Invalid { table: "certificate", index, what });
+            if !self.text.contains(certificate.name) || certificate.name.is_empty() {
+                return fail("name must not be empty");
+            }
+            for pem in [certificate.chain, certificate.key] {
+                if !self.pem.contains(pem) || pem.is_empty() {
+                    return fail("chain and key must not be empty");
+                }
+            }
+        }
+        Ok(())
     }
 
     fn validate_listeners(&self) -> Result<(), Invalid> {
@@ -343,8 +440,22 @@ impl Snapshot {
             if !self.attachments.contains(listener.binds) {
                 return fail("binds out of range");
             }
-            if self.attachments.span(listener.binds).iter().any(|&b| b >= self.binds.len()) {
+            let binds = self.attachments.span(listener.binds);
+            if binds.iter().any(|&b| b >= self.binds.len()) {
                 return fail("names a bind that is not there");
+            }
+            let is_tls = listener.protocol.is_tls();
+            if binds.iter().any(|&b| self.binds[b].is_tls != is_tls) {
+                return fail("TLS must be on all of its binds, or on none, by its protocol");
+            }
+            if !self.certificate_refs.contains(listener.certificates)
+                || (listener.certificates.len > 0) != is_tls
+            {
+                return fail("needs certificates for HTTPS, and none for HTTP");
+            }
+            let certificates = self.certificate_refs.span(listener.certificates);
+            if certificates.iter().any(|&c| c >= self.certificates.len()) {
+                return fail("names a certificate that is not there");
             }
             if ![listener.gateway, listener.section, listener.hostname]
                 .iter()

@@ -181,7 +181,7 @@ mod tests {
 
     fn bind(port: u16) -> Bind {
         let address = core::net::IpAddr::from([127, 0, 0, 1]);
-        Bind { transport: Default::default(), address, port }
+        Bind { transport: Default::default(), address, port, is_tls: false }
     }
 
     #[test]

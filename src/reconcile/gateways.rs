@@ -4,11 +4,12 @@
 //! attachment and status; binds and listeners of the Snapshot.
 
 use super::addresses::Assigned;
+use super::certificates::{self, RefProblem};
 use super::{Settings, Work};
 use crate::config::Snapshot;
 use crate::config::snapshot::{self, Bind, Protocol, Transport};
 use crate::resource::gateway::Gateway;
-use crate::resource::store::{Handle, Scratch};
+use crate::resource::store::Handle;
 use crate::resource::{GatewayClass, Kind, Stores};
 use crate::stdx::{Full, Span, Text};
 use core::net::{IpAddr, Ipv6Addr};
@@ -61,6 +62,8 @@ pub struct ListenerState {
     pub has_invalid_kinds: bool,
     /// HTTPRoutes may attach: by protocol and allowedRoutes.kinds.
     pub takes_http_routes: bool,
+    /// The first certificateRef with a problem: its place among the listener's, and which.
+    pub certificate: Option<(u32, RefProblem)>,
     /// Index in [`Snapshot::listeners`]; None when it is not served.
     pub index: Option<u32>,
     /// Routes attached.
@@ -128,7 +131,7 @@ fn judge_listeners(work: &mut Work) -> Span {
         let of_protocol = matches!(protocol, "HTTP" | "HTTPS");
         let named = kinds.iter().any(|k| is_http_route(k.group, k.kind));
         let invalid = kinds.iter().any(|k| !is_http_route(k.group, k.kind) || !of_protocol);
-        let problem = if protocol != "HTTP" {
+        let problem = if !of_protocol {
             ListenerProblem::UnsupportedProtocol
         } else {
             conflict(gateway, listener)
@@ -137,6 +140,7 @@ fn judge_listeners(work: &mut Work) -> Span {
             problem,
             has_invalid_kinds: invalid,
             takes_http_routes: of_protocol && (kinds.is_empty() || named),
+            certificate: None,
             index: None,
             attached: 0,
         };
@@ -261,39 +265,55 @@ fn serve(stores: &Stores, work: &mut Work, index: u32, out: &mut Snapshot) {
         return;
     }
     let Work { decoder, listeners, addresses, .. } = work;
-    load(stores, state.handle, &mut decoder.gateway, &mut decoder.scratch);
-    let gateway = &decoder.gateway;
-    for (offset, listener) in (0..).zip(gateway.listeners.as_slice()) {
+    stores.gateways.load(state.handle, &mut decoder.gateway, &mut decoder.scratch);
+    for offset in 0..state.listeners.len {
         let place = &mut listeners[state.listeners.start + offset];
         if place.problem != ListenerProblem::None {
             continue;
         }
-        match add_listener(gateway, listener, addresses, state.addresses, out) {
+        let listener = decoder.gateway.listeners[offset];
+        let refs = out.certificate_refs.len();
+        let Ok(resolved) = certificates::resolve(stores, decoder, &listener, out) else {
+            out.certificate_refs.truncate(refs);
+            place.problem = ListenerProblem::CapacityExceeded;
+            continue;
+        };
+        place.certificate = resolved.problem;
+        let served = (state.addresses, resolved.served);
+        if listener.certificates.len > 0 && resolved.served.len == 0 {
+            // Nothing to serve it with: ResolvedRefs says so.
+            continue;
+        }
+        match add_listener(&decoder.gateway, &listener, addresses, served, out) {
             Ok(index) => place.index = Some(index),
             Err(problem) => place.problem = problem,
         }
     }
 }
 
-fn load(stores: &Stores, handle: Handle, into: &mut Gateway, scratch: &mut Scratch) {
-    stores.gateways.load(handle, into, scratch);
-}
-
 fn add_listener(
     gateway: &Gateway,
     listener: &crate::resource::gateway::Listener,
     assigned: &Assigned,
-    addresses: Span,
+    (addresses, certificates): (Span, Span),
     out: &mut Snapshot,
 ) -> Result<u32, ListenerProblem> {
+    let protocol = Protocol::parse(gateway.text.get(listener.protocol));
+    let protocol = protocol.expect("others were judged before");
     let (binds, attachments, text) = (out.binds.len(), out.attachments.len(), out.text.len());
     let full = |Full| ListenerProblem::CapacityExceeded;
     let added = (|| {
         let any = [IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
         let any = any.into_iter().filter(|_| addresses.len == 0);
         for address in assigned.get(addresses).chain(any) {
-            let bind = Bind { transport: Transport::Tcp, address, port: listener.port };
-            let known = out.binds.as_slice().iter().position(|b| *b == bind);
+            let (port, is_tls) = (listener.port, protocol.is_tls());
+            let bind = Bind { transport: Transport::Tcp, address, port, is_tls };
+            let same = |b: &Bind| (b.address, b.port) == (address, port);
+            let known = out.binds.as_slice().iter().position(same);
+            if known.is_some_and(|index| out.binds[index as u32] != bind) {
+                // An older Gateway speaks another protocol there.
+                return Err(ListenerProblem::PortUnavailable);
+            }
             let bind = match known {
                 Some(index) => index as u32,
                 None => out.binds.push(bind).map_err(full)?,
@@ -310,8 +330,9 @@ fn add_listener(
             section: out.text.push(gateway.text.get(listener.name)).map_err(full)?,
             hostname: out.text.push(gateway.text.get(listener.hostname)).map_err(full)?,
             port: listener.port,
-            protocol: Protocol::Http,
+            protocol,
             binds: out.attachments.span_from(attachments),
+            certificates,
         };
         out.listeners.push(entry).map_err(full)
     })();

@@ -10,6 +10,7 @@
 
 pub mod addresses;
 pub mod attach;
+pub mod certificates;
 pub mod gateways;
 pub mod merge;
 pub mod refused;

@@ -9,7 +9,7 @@ use super::attach::Attachment;
 use super::gateways::{GatewayProblem, GatewayState, ListenerProblem, ListenerState, is_ours};
 use super::resolve::{RefProblem, Resolver};
 use super::translate::attached_listeners;
-use super::{Settings, Work, refused};
+use super::{Settings, Work, certificates, refused};
 use crate::limits::MAX_MESSAGE_BYTES;
 use crate::resource::digest::Digest;
 use crate::resource::http_route::ParentRef;
@@ -177,7 +177,13 @@ fn gateway(
         let name = gateway.text.get(listener.name);
         let programmed = state.problem == GatewayProblem::None && (served == Served::Yes || waits);
         let observed = if waits { kept } else { generation };
-        listener_status(&mut writer, name, judged, (programmed, observed));
+        let refs = gateway.certificates.span(listener.certificates);
+        let wrong = judged.certificate.map(|(place, problem)| (refs[place as usize], problem));
+        let wrong = wrong.map(|(reference, problem)| {
+            let (namespace, name) = certificates::target(gateway, &reference);
+            (Short::truncated(format_args!("{namespace}/{name}")), problem)
+        });
+        listener_status(&mut writer, name, judged, (programmed, observed), &wrong);
     }
     writer.json.end_array().end_object();
     let wanted = writer.digest.finish();
@@ -216,7 +222,7 @@ fn gateway_programmed(
     served: &Served,
     waits: bool,
 ) {
-    let valid = listeners.iter().any(|l| l.problem == ListenerProblem::None);
+    let valid = listeners.iter().any(|l| l.index.is_some());
     let mut no = |reason, message| writer.is("Programmed", false, reason, message);
     match (problem, served) {
         (GatewayProblem::InvalidParameters | GatewayProblem::UnsupportedAddress, _) => {
@@ -230,7 +236,7 @@ fn gateway_programmed(
             let message = "an address of spec.addresses is not in --gateway-addresses or is taken";
             no("AddressNotUsable", message);
         }
-        (GatewayProblem::None, _) if !valid => no("Invalid", "no listener is valid"),
+        (GatewayProblem::None, _) if !valid => no("Invalid", "no listener can be served"),
         (GatewayProblem::None, Served::NoRouter) => {
             no("NoResources", "no router is ready");
         }
@@ -250,6 +256,7 @@ fn listener_status(
     name: &str,
     state: &ListenerState,
     (programmed, observed): (bool, i64),
+    wrong: &Option<(Short<320>, certificates::RefProblem)>,
 ) {
     writer.digest.field(name);
     writer.digest.number(i64::from(state.attached));
@@ -261,11 +268,10 @@ fn listener_status(
         writer.json.member("kind", Kind::HttpRoute.name()).end_object();
     }
     writer.json.end_array().key("conditions").begin_array();
-    let valid = state.problem == ListenerProblem::None;
     match state.problem {
         ListenerProblem::None => writer.is("Accepted", true, "Accepted", "the listener is valid"),
         ListenerProblem::UnsupportedProtocol => {
-            let message = "only the protocol HTTP is supported in this release";
+            let message = "only HTTP and HTTPS are supported in this release";
             writer.is("Accepted", false, "UnsupportedProtocol", message);
         }
         ListenerProblem::HostnameConflict => {
@@ -277,7 +283,8 @@ fn listener_status(
             writer.is("Accepted", false, "ProtocolConflict", message);
         }
         ListenerProblem::PortUnavailable => {
-            let message = "an older Gateway has the same address, port and hostname";
+            let message = "an older Gateway has this address and port, with the same hostname or \
+                           another protocol";
             writer.is("Accepted", false, "PortUnavailable", message);
         }
         ListenerProblem::CapacityExceeded => {
@@ -285,18 +292,12 @@ fn listener_status(
             writer.is("Accepted", false, "CapacityExceeded", message);
         }
     }
-    let reason = if programmed && valid {
-        "Programmed"
-    } else if valid {
-        "Pending"
-    } else {
-        "Invalid"
-    };
-    let message = if programmed && valid { "every router serves it" } else { "not served" };
-    let generation = core::mem::replace(&mut writer.generation, observed);
-    writer.is("Programmed", programmed && valid, reason, message);
-    writer.generation = generation;
-    if state.has_invalid_kinds {
+    listener_programmed(writer, state, (programmed, observed));
+    if let Some((name, problem)) = wrong {
+        let (reason, what) = certificate_problem(*problem);
+        let message = format_args!("certificateRef {name} {what}");
+        writer.condition("ResolvedRefs", "False", reason, message);
+    } else if state.has_invalid_kinds {
         let message = "allowedRoutes.kinds names a kind that the protocol does not take";
         writer.is("ResolvedRefs", false, "InvalidRouteKinds", message);
     } else {
@@ -312,6 +313,33 @@ fn listener_status(
         _ => writer.is("Conflicted", false, "NoConflicts", "no conflict"),
     }
     writer.json.end_array().end_object();
+}
+
+fn listener_programmed(
+    writer: &mut Writer<'_, '_>,
+    state: &ListenerState,
+    (programmed, observed): (bool, i64),
+) {
+    let is_served = state.index.is_some();
+    let (reason, message) = match (programmed, is_served) {
+        (true, true) => ("Programmed", "every router serves it"),
+        (false, true) => ("Pending", "not served"),
+        (_, false) => ("Invalid", "not served"),
+    };
+    let generation = core::mem::replace(&mut writer.generation, observed);
+    writer.is("Programmed", programmed && is_served, reason, message);
+    writer.generation = generation;
+}
+
+/// Reason and message of ResolvedRefs.
+fn certificate_problem(problem: certificates::RefProblem) -> (&'static str, &'static str) {
+    use certificates::RefProblem::{NotASecret, NotFound, Pair, RefNotPermitted};
+    match problem {
+        NotASecret => ("InvalidCertificateRef", "is not a Secret"),
+        RefNotPermitted => ("RefNotPermitted", "needs a ReferenceGrant"),
+        NotFound => ("InvalidCertificateRef", "is not there, or not of type kubernetes.io/tls"),
+        Pair(problem) => ("InvalidCertificateRef", problem.text()),
+    }
 }
 
 fn route(

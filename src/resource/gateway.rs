@@ -60,6 +60,21 @@ pub struct RouteKind {
 
 crate::pack_struct!(RouteKind { group, kind });
 
+/// spec.listeners[].tls.certificateRefs[].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CertificateRef {
+    /// group; empty: core.
+    pub group: Text,
+    /// kind; defaulted to Secret.
+    pub kind: Text,
+    /// namespace as written; empty: the Gateway's own.
+    pub namespace: Text,
+    /// name.
+    pub name: Text,
+}
+
+crate::pack_struct!(CertificateRef { group, kind, namespace, name });
+
 /// spec.listeners[].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Listener {
@@ -77,9 +92,20 @@ pub struct Listener {
     pub selector: Span,
     /// allowedRoutes.kinds: span of [`Gateway::kinds`]; empty: all kinds of the protocol.
     pub kinds: Span,
+    /// tls.certificateRefs: span of [`Gateway::certificates`].
+    pub certificates: Span,
 }
 
-crate::pack_struct!(Listener { name, hostname, port, protocol, from, selector, kinds });
+crate::pack_struct!(Listener {
+    name,
+    hostname,
+    port,
+    protocol,
+    from,
+    selector,
+    kinds,
+    certificates,
+});
 
 /// spec.addresses[] and status.addresses[].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,6 +133,8 @@ pub struct Gateway {
     pub terms: Table<SelectorTerm, { MAX_SELECTOR_TERMS as usize * 4 }>,
     /// Route kinds of all listeners.
     pub kinds: Table<RouteKind, { MAX_LISTENERS_PER_GATEWAY as usize * 2 }>,
+    /// certificateRefs of all listeners.
+    pub certificates: Table<CertificateRef, { MAX_CERTIFICATE_REFS_PER_GATEWAY as usize }>,
     /// spec.addresses.
     pub addresses: Table<Address, { MAX_ADDRESSES_PER_GATEWAY as usize }>,
     /// status.addresses: the addresses it has, which it keeps.
@@ -126,6 +154,7 @@ crate::pack_struct!(Gateway {
     listeners,
     terms,
     kinds,
+    certificates,
     addresses,
     assigned,
     observed,
@@ -139,6 +168,7 @@ crate::zeroed_struct!(Gateway {
     listeners: Table<Listener, { MAX_LISTENERS_PER_GATEWAY as usize }>,
     terms: Table<SelectorTerm, { MAX_SELECTOR_TERMS as usize * 4 }>,
     kinds: Table<RouteKind, { MAX_LISTENERS_PER_GATEWAY as usize * 2 }>,
+    certificates: Table<CertificateRef, { MAX_CERTIFICATE_REFS_PER_GATEWAY as usize }>,
     addresses: Table<Address, { MAX_ADDRESSES_PER_GATEWAY as usize }>,
     assigned: Table<Address, { MAX_ADDRESSES_PER_GATEWAY as usize }>,
     observed: u64,
@@ -153,6 +183,7 @@ impl Gateway {
         self.listeners.set_cap_cleared(MAX_LISTENERS_PER_GATEWAY);
         self.terms.set_cap_cleared(MAX_SELECTOR_TERMS * 4);
         self.kinds.set_cap_cleared(MAX_LISTENERS_PER_GATEWAY * 2);
+        self.certificates.set_cap_cleared(MAX_CERTIFICATE_REFS_PER_GATEWAY);
         self.addresses.set_cap_cleared(MAX_ADDRESSES_PER_GATEWAY);
         self.assigned.set_cap_cleared(MAX_ADDRESSES_PER_GATEWAY);
         (self.observed, self.programmed_generation) = (0, -1);
@@ -199,6 +230,10 @@ impl Gateway {
         let allowed = item.get("allowedRoutes").unwrap_or(item.nothing());
         let (from, selector) = self.namespaces(allowed)?;
         let kinds = self.route_kinds(allowed)?;
+        let certificates = match item.get("tls") {
+            Some(tls) => self.certificate_refs(tls, protocol)?,
+            None => Span::EMPTY,
+        };
         let listener = Listener {
             name: keep(&mut self.text, name)?,
             hostname: keep(&mut self.text, hostname)?,
@@ -207,9 +242,38 @@ impl Gateway {
             from,
             selector,
             kinds,
+            certificates,
         };
         let pushed = self.listeners.push(listener);
         pushed.map(|_| ()).map_err(too_large("MAX_LISTENERS_PER_GATEWAY"))
+    }
+
+    fn certificate_refs(&mut self, tls: Value<'_>, protocol: &str) -> Result<Span, Problem> {
+        let start = self.certificates.len();
+        let is_terminated = match string(tls, "mode")? {
+            None | Some("Terminate") => true,
+            Some("Passthrough") => false,
+            Some(_) => return Err(invalid_member(tls, "mode", "must be Terminate or Passthrough")),
+        };
+        if protocol == "HTTPS" && !is_terminated {
+            return Err(invalid_member(tls, "mode", "must be Terminate for HTTPS"));
+        }
+        for item in array(tls, "certificateRefs", MAX_CERTIFICATE_REFS_PER_LISTENER)? {
+            let entry = CertificateRef {
+                group: keep(&mut self.text, string(item, "group")?.unwrap_or(""))?,
+                kind: keep(&mut self.text, string(item, "kind")?.unwrap_or("Secret"))?,
+                namespace: keep(&mut self.text, string(item, "namespace")?.unwrap_or(""))?,
+                name: keep(&mut self.text, required(item, "name")?)?,
+            };
+            let pushed = self.certificates.push(entry);
+            pushed.map_err(too_large("MAX_CERTIFICATE_REFS_PER_GATEWAY"))?;
+        }
+        let has_options = tls.get("options").is_some_and(|o| o.items().next().is_some());
+        if is_terminated && self.certificates.len() == start && !has_options {
+            let what = "must have at least one item, or options must be set, for Terminate";
+            return Err(invalid_member(tls, "certificateRefs", what));
+        }
+        Ok(self.certificates.span_from(start))
     }
 
     fn namespaces(&mut self, allowed: Value<'_>) -> Result<(From, Span), Problem> {

@@ -521,10 +521,11 @@ mod tests {
 
     type Store = ResourceStore<8, 2048, 0>;
 
-    fn secret(name: &str, created: u64) -> Secret {
+    fn secret(name: &str, created: u64) -> Box<Secret> {
         let key = Key::new("ns", name).unwrap();
-        let meta = Meta { key, created, ..Meta::default() };
-        Secret { meta, has_certificate: true, has_key: true }
+        let mut secret = boxed_zeroed::<Secret>();
+        secret.meta = Meta { key, created, ..Meta::default() };
+        secret
     }
 
     fn store(capacity: u32) -> (Box<Store>, Box<Scratch>) {
@@ -541,7 +542,7 @@ mod tests {
     fn oldest_first_whatever_the_order() {
         let (mut store, mut scratch) = store(2);
         for (name, created) in [("c", 3), ("b", 2), ("z", 1), ("a", 4)] {
-            store.upsert(&secret(name, created), &mut scratch);
+            store.upsert(&*secret(name, created), &mut scratch);
         }
         assert_eq!(names(&store), ["z", "b"]);
         assert_eq!(store.refused().0.len(), 2);
@@ -550,7 +551,7 @@ mod tests {
         assert!(store.wants_relist());
         store.resync_begin();
         for (name, created) in [("a", 4), ("c", 3), ("z", 1)] {
-            store.upsert(&secret(name, created), &mut scratch);
+            store.upsert(&*secret(name, created), &mut scratch);
         }
         store.resync_end(true);
         assert_eq!(names(&store), ["z", "c"]);
@@ -559,11 +560,11 @@ mod tests {
     #[test]
     fn load_gives_back_what_was_stored() {
         let (mut store, mut scratch) = store(3);
-        assert_eq!(store.upsert(&secret("a", 1), &mut scratch), Upserted::Changed);
-        assert_eq!(store.upsert(&secret("a", 1), &mut scratch), Upserted::Same);
+        assert_eq!(store.upsert(&*secret("a", 1), &mut scratch), Upserted::Changed);
+        assert_eq!(store.upsert(&*secret("a", 1), &mut scratch), Upserted::Same);
         let mut other = secret("", 0);
         let handle = store.find_parts("ns", "a").unwrap();
-        store.load(handle, &mut other, &mut scratch);
+        store.load(handle, &mut *other, &mut scratch);
         assert_eq!(other.meta, secret("a", 1).meta);
     }
 
@@ -606,12 +607,12 @@ mod tests {
                 } else {
                     let created = prng.below(6);
                     live.push((created, id));
-                    store.upsert(&secret(&name, created), &mut scratch);
+                    store.upsert(&*secret(&name, created), &mut scratch);
                 }
                 if store.wants_relist() {
                     store.resync_begin();
                     for &(created, id) in &live {
-                        store.upsert(&secret(&format!("n{id:02}"), created), &mut scratch);
+                        store.upsert(&*secret(&format!("n{id:02}"), created), &mut scratch);
                     }
                     store.resync_end(true);
                 }

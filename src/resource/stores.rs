@@ -14,6 +14,7 @@ const fn blocks(objects: u32, per_object: u32) -> u32 {
 /// Kinds with lists in them.
 const LARGE: u32 = STORE_BLOCKS_PER_OBJECT;
 const SMALL: u32 = STORE_BLOCKS_PER_SMALL_OBJECT;
+const PAIR: u32 = STORE_BLOCKS_PER_SECRET;
 
 /// Of kinds without status, nothing is kept of a refused object but who it is.
 macro_rules! store {
@@ -38,7 +39,7 @@ pub struct Stores {
     pub routes: store!(MAX_ROUTES, LARGE, status),
     pub services: store!(MAX_SERVICES, SMALL),
     pub slices: store!(MAX_ENDPOINT_SLICES, LARGE),
-    pub secrets: store!(MAX_SECRETS, SMALL),
+    pub secrets: store!(MAX_SECRETS, PAIR),
     pub namespaces: store!(MAX_NAMESPACES, SMALL),
     pub grants: store!(MAX_REFERENCE_GRANTS, SMALL),
 }
@@ -49,7 +50,7 @@ crate::zeroed_struct!(Stores {
     routes: store!(MAX_ROUTES, LARGE, status),
     services: store!(MAX_SERVICES, SMALL),
     slices: store!(MAX_ENDPOINT_SLICES, LARGE),
-    secrets: store!(MAX_SECRETS, SMALL),
+    secrets: store!(MAX_SECRETS, PAIR),
     namespaces: store!(MAX_NAMESPACES, SMALL),
     grants: store!(MAX_REFERENCE_GRANTS, SMALL),
 });
@@ -103,7 +104,7 @@ impl Stores {
         self.routes.init(c.max_routes, large(c.max_routes));
         self.services.init(c.max_services, small(c.max_services));
         self.slices.init(c.max_endpoint_slices, large(c.max_endpoint_slices));
-        self.secrets.init(c.max_secrets, small(c.max_secrets));
+        self.secrets.init(c.max_secrets, blocks(c.max_secrets, PAIR));
         self.namespaces.init(c.max_namespaces, small(c.max_namespaces));
         self.grants.init(c.max_reference_grants, small(c.max_reference_grants));
     }
@@ -124,7 +125,7 @@ impl Stores {
             of(none.map(|s| &s.routes), "store HTTPRoute", (c.max_routes, LARGE)),
             of(none.map(|s| &s.services), "store Service", (c.max_services, SMALL)),
             of(none.map(|s| &s.slices), "store EndpointSlice", (c.max_endpoint_slices, LARGE)),
-            of(none.map(|s| &s.secrets), "store Secret", (c.max_secrets, SMALL)),
+            of(none.map(|s| &s.secrets), "store Secret", (c.max_secrets, PAIR)),
             of(none.map(|s| &s.namespaces), "store Namespace", (c.max_namespaces, SMALL)),
             of(none.map(|s| &s.grants), "store ReferenceGrant", (c.max_reference_grants, SMALL)),
         ]

@@ -182,6 +182,11 @@ impl Binds {
         true
     }
 
+    /// Whether its connections begin with a TLS handshake.
+    pub fn is_tls(&self, bind: BindId) -> bool {
+        self.slots[u32::from(bind.0)].bind.is_tls
+    }
+
     /// A client that came in on it is gone.
     pub fn client_went(&mut self, place: u16) {
         self.slots[u32::from(place)].clients -= 1;

@@ -9,7 +9,7 @@ use super::exchange::{Candidates, Coding, Exchange, Phase};
 use super::framing::assemble;
 use super::io::{Buf, IO_BUFFER_TAILROOM_BYTES};
 use super::io::{Chunk, Close, End, IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, Io};
-use super::worker::{Turn, Worker};
+use super::worker::{Turn, Worker, listener_tag};
 use crate::limits::{MAX_HEAD_BYTES, MAX_REQUESTS_PER_INPUT, REQUEST_TIMEOUT_MS};
 use crate::wire::http1::render::{self, Forwarded};
 use crate::wire::http1::{Decoder, Framing, RequestHead, field_space, is_worth_parsing};
@@ -110,7 +110,7 @@ impl Worker {
         let conn = &self.conns[client];
         match conn.state {
             State::Idle => !conn.is_queued && !conn.is_stalled,
-            State::Head | State::Linger => true,
+            State::Handshake | State::Head | State::Linger => true,
             State::Busy => {
                 let exchange = &self.exchanges[conn.exchange];
                 !exchange.request.is_done()
@@ -190,11 +190,22 @@ impl Worker {
         let is_head = head.method == "HEAD";
         let conn = &self.conns[client];
         let bind = self.binds.index(conn.bind);
-        let keep = head.framing == Framing::None && !head.close && !self.is_draining;
+        let is_whole = matches!(head.framing, Framing::None | Framing::Length(0));
+        let keep = is_whole && !head.close && !self.is_draining;
         let close = !keep || bind.is_none();
         let answer =
             |status| Verdict::Answer(Answer { status, close, is_head, len: head.len as u32 });
         let (snapshot, table) = (&turn.slot.snapshot, turn.slot.table());
+        let secured = self.conns.listener(client);
+        if secured != 0
+            && let Some(bind) = bind
+        {
+            // Another listener has this host: its certificate was not shown (GEP-3567).
+            let its = table.listener(snapshot, bind, head.host);
+            if its.is_some_and(|its| listener_tag(snapshot, its) != secured) {
+                return answer(421);
+            }
+        }
         let Some(Ok(found)) = bind.map(|bind| table.find(snapshot, bind, &head)) else {
             return answer(404);
         };
@@ -208,7 +219,8 @@ impl Worker {
             Err(status) => return answer(status),
         };
         let port = snapshot.listeners[found.listener].port;
-        let forwarded = Forwarded { client: self.conns.peer(client), proto: b"http", port };
+        let proto: &[u8] = if secured == 0 { b"http" } else { b"https" };
+        let forwarded = Forwarded { client: self.conns.peer(client), proto, port };
         let Some(rendered) = render::request(&head, &forwarded, &mut self.head) else {
             return answer(431);
         };
@@ -399,7 +411,7 @@ impl Worker {
         let (state, is_queued) = (self.conns[client].state, self.conns[client].is_queued);
         let is_over = match state {
             _ if end == End::Reset => true,
-            State::Head => true,
+            State::Handshake | State::Head => true,
             State::Idle | State::Linger => !is_queued,
             // Half-closed after a whole request: it may still read the response.
             State::Busy => !self.exchanges[self.conns[client].exchange].request.is_done(),

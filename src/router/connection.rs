@@ -21,6 +21,8 @@ pub const NONE: u32 = u32::MAX;
 pub enum State {
     /// Not in use.
     Free,
+    /// Client: the TLS handshake runs; the driver has it.
+    Handshake,
     /// Client: between requests.
     Idle,
     /// Client: part of a request's head has arrived; the driver holds it for the next read.
@@ -120,7 +122,10 @@ impl Conn {
 
     /// Whether it is a client's.
     pub fn is_client(&self) -> bool {
-        matches!(self.state, State::Idle | State::Head | State::Busy | State::Linger)
+        matches!(
+            self.state,
+            State::Handshake | State::Idle | State::Head | State::Busy | State::Linger
+        )
     }
 
     /// Keeps input for later; there must be none yet.
@@ -139,12 +144,16 @@ impl Conn {
     }
 }
 
-/// A client's address as X-Forwarded-For has it.
+/// A client's address as X-Forwarded-For has it, and what its TLS handshake settled.
 #[derive(Clone, Copy, Debug)]
 struct Peer {
+    /// Tells the listener that the server name chose; 0: without TLS.
+    listener: u64,
     len: u8,
     text: [u8; 47],
 }
+
+const_assert_eq!(size_of::<Peer>(), 56);
 
 /// All connections of a worker. Clients take at most half of the slots, so that each can have an
 /// upstream.
@@ -181,7 +190,8 @@ impl Connections {
             let next = if index + 1 < cap { index + 2 } else { 0 };
             let free = Conn { next: next.wrapping_sub(1), ..Conn::FREE };
             self.slots.push(free).expect("within the cap");
-            self.peers.push(Peer { len: 0, text: [0; 47] }).expect("within the cap");
+            let peer = Peer { listener: 0, len: 0, text: [0; 47] };
+            self.peers.push(peer).expect("within the cap");
         }
         self.free = 1;
     }
@@ -220,6 +230,7 @@ impl Connections {
         self.clients += 1;
         self[index].bind = bind;
         let peer = &mut self.peers[index];
+        peer.listener = 0;
         let mut text = Truncating::new(&mut peer.text);
         // An IPv4 client of a socket bound to `::` is an IPv4 client.
         write!(text, "{}", address.to_canonical()).expect("truncates");
@@ -283,6 +294,16 @@ impl Connections {
     pub fn peer(&self, index: u32) -> &[u8] {
         let peer = &self.peers[index];
         &peer.text[..usize::from(peer.len)]
+    }
+
+    /// What tells the listener that a client's server name chose; 0: without TLS.
+    pub fn listener(&self, index: u32) -> u64 {
+        self.peers[index].listener
+    }
+
+    /// The server name of a client chose this listener.
+    pub fn set_listener(&mut self, index: u32, listener: u64) {
+        self.peers[index].listener = listener;
     }
 
     /// All slots, free ones too.

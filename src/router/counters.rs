@@ -14,6 +14,8 @@ pub struct Counters {
     pub answers: u64,
     /// Client connections accepted.
     pub accepted: u64,
+    /// TLS handshakes that went through.
+    pub handshakes: u64,
     /// Client connections now.
     pub clients: u64,
     /// Upstream connections now.
@@ -47,7 +49,7 @@ pub struct Counters {
 }
 
 /// Numbers in [`Counters`].
-pub const COUNTERS: usize = 24;
+pub const COUNTERS: usize = 25;
 
 impl Counters {
     /// Names for the metrics page, in the order of [`Counters::values`].
@@ -61,6 +63,7 @@ impl Counters {
         "requests",
         "answers",
         "accepted",
+        "handshakes",
         "clients",
         "upstreams",
         "connects",
@@ -91,6 +94,7 @@ impl Counters {
             self.requests,
             self.answers,
             self.accepted,
+            self.handshakes,
             self.clients,
             self.upstreams,
             self.connects,
@@ -120,6 +124,7 @@ crate::zeroed_struct!(Counters {
     requests: u64,
     answers: u64,
     accepted: u64,
+    handshakes: u64,
     clients: u64,
     upstreams: u64,
     connects: u64,

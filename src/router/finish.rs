@@ -20,6 +20,7 @@ pub fn reason(status: u16) -> &'static str {
         413 => "Content Too Large",
         414 => "URI Too Long",
         417 => "Expectation Failed",
+        421 => "Misdirected Request",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         501 => "Not Implemented",
@@ -225,6 +226,10 @@ impl Worker {
         }
         let is_queued = self.conns[index].is_queued;
         match self.conns[index].state {
+            State::Handshake => {
+                self.counters.timeouts += 1;
+                self.close(turn.io, index, Close::Now);
+            }
             State::Head => {
                 self.counters.timeouts += 1;
                 self.answer(turn.io, index, 408, true, false, None);

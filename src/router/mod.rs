@@ -34,6 +34,8 @@ mod life_tests;
 #[cfg(test)]
 mod script;
 #[cfg(test)]
+mod secure_tests;
+#[cfg(test)]
 mod worker_tests;
 
 pub use counters::Counters;

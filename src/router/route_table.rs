@@ -265,6 +265,23 @@ impl RouteTable {
     ) -> Result<Found, Miss> {
         let name = Name { name: head.host, hash: name_hash(self.seed, head.host) };
         let listener = self.find_listener(snapshot, bind, &name).ok_or(Miss::Listener)?;
+        self.find_on(snapshot, listener, &name, head)
+    }
+
+    /// The most specific listener of a bind that allows a host (a server name, in TLS).
+    pub fn listener(&self, snapshot: &Snapshot, bind: u32, host: &[u8]) -> Option<u32> {
+        let name = Name { name: host, hash: name_hash(self.seed, host) };
+        self.find_listener(snapshot, bind, &name)
+    }
+
+    /// The route of a request on a listener.
+    fn find_on(
+        &self,
+        snapshot: &Snapshot,
+        listener: u32,
+        name: &Name<'_>,
+        head: &RequestHead<'_, '_>,
+    ) -> Result<Found, Miss> {
         let scope = &self.listener_scopes[listener as usize];
         let found = |route| Ok(Found { listener, route });
         let key = scoped(name.hash, listener);

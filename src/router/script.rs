@@ -323,6 +323,18 @@ impl Rig {
         self.client_at(80).expect("room for a client")
     }
 
+    /// The handshake of a client: its server name, and the listener that it gets.
+    pub fn hello(&mut self, client: Handle, name: &str) -> Option<u32> {
+        let id = ConnId { index: client, generation: self.io.wires[&client].generation };
+        self.turn(|worker, turn| worker.on_hello(turn, id, name.as_bytes()))
+    }
+
+    /// The handshake of a client is through.
+    pub fn secured(&mut self, client: Handle) {
+        let id = ConnId { index: client, generation: self.io.wires[&client].generation };
+        self.turn(|worker, turn| worker.on_secured(turn, id));
+    }
+
     pub fn client_at(&mut self, port: u16) -> Option<Handle> {
         let bind = *self.io.bound.iter().find(|(_, p)| **p == port).expect("listening").0;
         self.client_on(bind)

@@ -8,9 +8,10 @@
 use crate::config::codec::{Builder, CodecError, checksum};
 use crate::config::local::{self, Change, LocalError};
 use crate::config::storage::{Refused, Writer};
-use crate::config::{Identity, Source};
+use crate::config::{Identity, Snapshot, Source};
 use crate::limits::{ADMIN_TIMEOUT_MS, MAX_RECORD_SIZE_BYTES};
 use crate::resource::document::Document;
+use crate::resource::secret::PairProblem;
 use crate::stdx::{Duration, Instant, Now};
 use core::fmt;
 
@@ -57,6 +58,17 @@ pub enum UpdateError {
     Owned,
     /// A local change was not made.
     Local(LocalError),
+    /// A certificate cannot be loaded here.
+    Certificate(BadCertificate),
+}
+
+/// A certificate of a Snapshot that cannot be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadCertificate {
+    /// Index in the Snapshot.
+    pub index: u32,
+    /// What is wrong with it.
+    pub problem: PairProblem,
 }
 
 impl UpdateError {
@@ -71,7 +83,7 @@ impl UpdateError {
             UpdateError::Grace => 503,
             UpdateError::Codec(CodecError::Full { .. }) | UpdateError::IndexFull => 507,
             UpdateError::Timeout => 408,
-            UpdateError::Syntax { .. } | UpdateError::Codec(_) => 400,
+            UpdateError::Syntax { .. } | UpdateError::Codec(_) | UpdateError::Certificate(_) => 400,
         }
     }
 }
@@ -103,6 +115,9 @@ impl fmt::Display for UpdateError {
             UpdateError::Timeout => f.write_str("the push stalled"),
             UpdateError::Owned => f.write_str("a controller owns this router's configuration"),
             UpdateError::Local(error) => error.fmt(f),
+            UpdateError::Certificate(BadCertificate { index, problem }) => {
+                write!(f, "certificate {index} {}", problem.text())
+            }
         }
     }
 }
@@ -243,8 +258,13 @@ impl Updater {
         self.running = false;
     }
 
-    /// Validates the whole and swaps, adopts or refuses.
-    pub fn finish(&mut self, writer: &mut Writer<'_>) -> Result<Taken, UpdateError> {
+    /// Validates the whole and swaps, adopts or refuses. `prepare` loads certificates, of the next
+    /// Snapshot and the one that is served.
+    pub fn finish(
+        &mut self,
+        writer: &mut Writer<'_>,
+        prepare: impl FnOnce(&Snapshot, &Snapshot) -> Result<(), BadCertificate>,
+    ) -> Result<Taken, UpdateError> {
         assert!(self.running, "begin comes first");
         self.running = false;
         let snapshot = writer.begin().ok_or(UpdateError::Grace)?;
@@ -261,6 +281,8 @@ impl Updater {
             (self.served, self.source) = (offered, source);
             return Ok(Taken::Adopted);
         }
+        let (active, next) = writer.begin_beside_active().ok_or(UpdateError::Grace)?;
+        prepare(next, &active.snapshot).map_err(UpdateError::Certificate)?;
         writer.commit().map_err(UpdateError::from)?;
         assert!(self.source == Source::None || self.served.precedes(&offered));
         (self.served, self.source) = (offered, source);
@@ -289,7 +311,8 @@ mod tests {
         let mut snapshot = boxed_zeroed::<Snapshot>();
         snapshot.set_caps(&Capacities::DEFAULT);
         let address = core::net::IpAddr::from([0, 0, 0, 0]);
-        snapshot.binds.push(Bind { transport: Transport::Tcp, address, port }).unwrap();
+        let bind = Bind { transport: Transport::Tcp, address, port, is_tls: false };
+        snapshot.binds.push(bind).unwrap();
         snapshot.identity.epoch = epoch;
         snapshot.identity.generation = generation;
         snapshot.source = Source::Controller;
@@ -320,7 +343,7 @@ mod tests {
             for line in lines {
                 self.updater.line(line.as_bytes(), &mut writer, parse, Now::default())?;
             }
-            self.updater.finish(&mut writer)
+            self.updater.finish(&mut writer, |_, _| Ok(()))
         }
 
         fn port(&self) -> Option<u16> {

@@ -17,8 +17,10 @@ use super::endpoints::Endpoints;
 use super::exchange::{Exchanges, Phase};
 use super::io::{BindId, Chunk, Close, ConnId, End, Errno, Io, Sent};
 use super::timers::{Tick, Wheel};
+use crate::config::Snapshot;
 use crate::config::storage::Slot;
 use crate::limits::*;
+use crate::stdx::fnv::Fnv;
 use crate::stdx::{Instant, Prng, touch};
 use core::net::SocketAddr;
 
@@ -40,6 +42,16 @@ pub struct Turn<'a, I> {
 pub struct Options {
     /// Endpoints on loopback may be connected to: standalone, tests.
     pub allow_loopback: bool,
+}
+
+/// Tells a listener across configurations, by Gateway and section; never 0.
+pub(super) fn listener_tag(snapshot: &Snapshot, listener: u32) -> u64 {
+    let listener = &snapshot.listeners[listener];
+    let mut hash = Fnv::new();
+    hash.write(snapshot.text.bytes(listener.gateway));
+    hash.write(b"/");
+    hash.write(snapshot.text.bytes(listener.section));
+    hash.finish() | 1
 }
 
 const HEAD_SCRATCH: usize = (MAX_HEAD_BYTES + IO_BUFFER_HEADROOM_BYTES) as usize;
@@ -164,9 +176,41 @@ impl Worker {
         };
         assert!(self.binds.client_came(bind), "the driver listens only where it was told to");
         self.counters.accepted += 1;
+        if self.binds.is_tls(bind) {
+            self.conns[index].state = State::Handshake;
+        }
         self.rearm(index);
         self.keep_room(turn.io);
         Some(self.conns.id(index))
+    }
+
+    /// A ClientHello came, with this server name (empty: none): the listener that it chooses, whose
+    /// certificates to use. None: no listener has that name, and the driver ends the handshake.
+    pub fn on_hello<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        id: ConnId,
+        name: &[u8],
+    ) -> Option<u32> {
+        let index = self.conns.live(id)?;
+        assert!(self.conns[index].state == State::Handshake);
+        let bind = self.binds.index(self.conns[index].bind)?;
+        let snapshot = &turn.slot.snapshot;
+        let listener = turn.slot.table().listener(snapshot, bind, name)?;
+        self.conns.set_listener(index, listener_tag(snapshot, listener));
+        Some(listener)
+    }
+
+    /// The handshake is through: requests may come.
+    pub fn on_secured<I: Io>(&mut self, turn: &mut Turn<'_, I>, id: ConnId) {
+        debug_assert_eq!(self.tick, Tick::of(turn.now), "begin comes first");
+        let Some(index) = self.conns.live(id) else { return };
+        assert!(self.conns.listener(index) != 0, "a hello came first");
+        self.counters.handshakes += 1;
+        let conn = &mut self.conns[index];
+        assert!(conn.state == State::Handshake);
+        (conn.state, conn.since) = (State::Idle, self.tick);
+        self.rearm(index);
     }
 
     /// A connection of [`Io::connect`] is open.
@@ -284,7 +328,7 @@ impl Worker {
     fn uses_buffers(&self, index: u32) -> bool {
         let conn = &self.conns[index];
         // The driver may hold the beginning of a head even after we have answered 408.
-        let reads = matches!(conn.state, State::Head | State::Linger);
+        let reads = matches!(conn.state, State::Handshake | State::Head | State::Linger);
         let own = conn.is_queued || conn.held.is_some() || reads;
         if own || conn.state != State::Busy {
             return own;
@@ -390,6 +434,7 @@ impl Worker {
                 Some(from.plus_ms(DRAIN_IDLE_MS))
             }
             State::Idle => Some(conn.since.plus_ms(IDLE_TIMEOUT_MS)),
+            State::Handshake => Some(conn.since.plus_ms(HANDSHAKE_TIMEOUT_MS)),
             State::Head => Some(conn.since.plus_ms(HEADER_TIMEOUT_MS)),
             State::Linger => Some(conn.since.plus_ms(LINGER_TIMEOUT_MS)),
             State::Connecting => Some(conn.since.plus_ms(CONNECT_TIMEOUT_MS)),

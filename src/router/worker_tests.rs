@@ -229,6 +229,22 @@ fn upgrades_do_not_cross() {
 }
 
 /// A slow reader stops the backend; nothing piles up.
+/// A refused request whose body is whole with its head costs nobody the connection.
+#[test]
+fn an_answer_to_a_request_without_body_bytes_keeps_the_connection() {
+    let mut rig = Rig::with(|_| ());
+    rig.swap(|s| {
+        let bind = building::bind(s, ([0, 0, 0, 0], 80).into());
+        building::listener(s, "other", 80, &[bind]);
+    });
+    let client = rig.client();
+    for _ in 0..2 {
+        rig.send(client, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
+        let got = rig.got(client);
+        assert!(got.starts_with("HTTP/1.1 404 ") && !got.contains("close"), "{got}");
+    }
+}
+
 #[test]
 fn back_pressure_towards_the_client() {
     let mut rig = Rig::new();

@@ -21,6 +21,7 @@ use crate::shell::router::state_file::FileThread;
 use crate::shell::standalone::folder::Folder;
 use crate::shell::standalone::manifests::Reader;
 use crate::shell::threads::MAIN_STACK_BYTES;
+use crate::shell::tls::rustls::certificates;
 use core::fmt;
 
 /// What of the command line the plan depends on, besides capacities.
@@ -50,6 +51,9 @@ pub fn threads(wanted: Wanted, c: &Capacities) -> u64 {
 pub fn plan(wanted: Wanted, c: &Capacities) -> Plan {
     let role = wanted.role;
     let mut plan = Plan::of(role, c);
+    if role.reconciles() {
+        plan.add("certificates being judged", 1, certificates::vet_bytes());
+    }
     match role {
         Role::Controller => add_controller(&mut plan),
         Role::Router => {}
@@ -61,6 +65,12 @@ pub fn plan(wanted: Wanted, c: &Capacities) -> Plan {
     if role.carries() {
         let workers = u64::from(c.max_workers);
         plan.add("workers: sockets", workers, workers * Driver::tables_bytes(c));
+        let sessions = workers * u64::from(c.max_tls_connections);
+        plan.add("TLS sessions", sessions, workers * Driver::secure_bytes(c));
+        let reserve = SlotPool::bytes(1, SLOT_RESERVE_BYTES as usize);
+        plan.add("slot reserves", workers, workers * reserve);
+        let count = c.max_config_certificates;
+        plan.add("certificates", count.into(), certificates::room_bytes(count));
         plan.add("push taker", 1, size_of::<Updater>() as u64);
         if wanted.keeps_state {
             plan.add("state file", 1, FileThread::bytes());

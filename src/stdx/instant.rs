@@ -136,6 +136,9 @@ fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
     era * 146_097 + day_of_era - 719_468
 }
 
+crate::zeroed_struct!(Wall { 0: u64 });
+crate::zeroed_struct!(Now { mono: Instant, wall: Wall });
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -100,6 +100,9 @@ macro_rules! zeroed_struct {
     };
 }
 
+// SAFETY: None of an optional function pointer is the null pointer (core::option: Representation).
+unsafe impl<A: ?Sized, B: ?Sized, R> Zeroed for Option<fn(&A, &B) -> R> {}
+
 /// Implements [`Zeroed`] for a field-less enum whose named variant has the value 0.
 #[macro_export]
 macro_rules! zeroed_enum {

@@ -27,7 +27,6 @@ impl Text {
 }
 
 /// At most `cap <= N` bytes of UTF-8, appended string by string.
-#[derive(Debug)]
 pub struct Arena<const N: usize> {
     cap: u32,
     len: u32,
@@ -36,6 +35,13 @@ pub struct Arena<const N: usize> {
 
 // SAFETY: integers and bytes; zero is the empty arena that admits nothing until `set_cap`.
 unsafe impl<const N: usize> Zeroed for Arena<N> {}
+
+/// Its size: the strings are long, and may be secret.
+impl<const N: usize> fmt::Debug for Arena<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arena").field("len", &self.len).field("cap", &self.cap).finish()
+    }
+}
 
 impl<const N: usize> Arena<N> {
     /// An empty arena whose cap is its ceiling. For small arenas; large ones are [`Zeroed`].
@@ -103,6 +109,17 @@ impl<const N: usize> Arena<N> {
         self.bytes[offset as usize..end].copy_from_slice(text.as_bytes());
         self.len = end as u32;
         Ok(Text { offset, len: text.len() as u32 })
+    }
+
+    /// Appends what `fill` writes into the room that is left; it returns how many bytes. None when
+    /// it gives up, or when that is not UTF-8.
+    pub fn push_with(&mut self, fill: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<Text> {
+        let offset = self.len;
+        let room = &mut self.bytes[offset as usize..self.cap as usize];
+        let len = fill(room)?;
+        core::str::from_utf8(&room[..len]).ok()?;
+        self.len += len as u32;
+        Some(Text { offset, len: len as u32 })
     }
 
     /// Appends what `arguments` formats to.

@@ -6,7 +6,9 @@
 //! Architecture invariant: wire knows no objects (no routes, listeners, backends).
 
 pub mod base64;
+pub mod client_hello;
 pub mod http1;
 pub mod json;
 pub mod pem;
 pub mod url;
+pub mod x509;

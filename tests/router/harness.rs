@@ -88,7 +88,7 @@ impl Router {
         let writer = storage.writer().unwrap();
         let (mut controls, mut threads) = (Vec::new(), Vec::new());
         for seed in 0..workers {
-            let (mut traffic, control) = Traffic::new(&capacities).unwrap();
+            let (mut traffic, control) = Traffic::new(&capacities, None).unwrap();
             let control: &'static Control = Box::leak(Box::new(control));
             controls.push(control);
             let mut reader = storage.reader().unwrap();

@@ -198,7 +198,7 @@ impl Place {
                 }
                 Step::End => {
                     if self.doing == Doing::Push {
-                        self.doing = match updater.finish(writer) {
+                        self.doing = match updater.finish(writer, |_, _| Ok(())) {
                             Ok(taken) => {
                                 done.changed |= taken != Taken::Same;
                                 Doing::Report

@@ -27,6 +27,7 @@ use crate::shell::kube::watch_thread::{Feed, WatchThread};
 use crate::shell::parse_slot;
 use crate::shell::place::boxed_zeroed;
 use crate::shell::threads::Crew;
+use crate::shell::tls::rustls::certificates;
 use crate::shell::{clock, entropy};
 use crate::stdx::ring::Ring;
 use crate::stdx::{Duration, Prng, Short};
@@ -122,6 +123,8 @@ pub fn spawn(options: &ControllerOptions, crew: &mut Crew) -> Result<Handle, Str
 
     let mut controller = boxed_zeroed::<Controller>();
     controller.init(options.settings, &options.capacities);
+    certificates::prepare_vet();
+    controller.set_vet(certificates::vet);
     for &router in &options.routers {
         if !controller.add_router(router, clock::now()) {
             return Err("more --router than --max-routers allows".to_string());

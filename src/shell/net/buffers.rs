@@ -87,6 +87,15 @@ impl Buffers {
         &mut self.memory[at..at + SIZE]
     }
 
+    /// The bytes of two buffers.
+    pub fn two_mut(&mut self, a: &mut Buf, b: &mut Buf) -> (&mut [u8], &mut [u8]) {
+        let (a, b) = (a.index() as usize * SIZE, b.index() as usize * SIZE);
+        assert!(a != b, "one right to each buffer");
+        let (low, high) = self.memory.split_at_mut(a.max(b));
+        let (low, high) = (&mut low[a.min(b)..a.min(b) + SIZE], &mut high[..SIZE]);
+        if a < b { (low, high) } else { (high, low) }
+    }
+
     /// Puts a chunk at the end of a queue, which then owns it.
     pub fn enqueue(&mut self, queue: &mut Queue, chunk: Chunk) {
         let link = chunk.buf.index() + 1;

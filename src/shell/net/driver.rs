@@ -7,11 +7,13 @@
 //! takes up after the worker has returned.
 
 use super::buffers::{Buffers, Queue};
+use super::secure::{Layer, Secure};
 use super::sockets;
 use crate::config::snapshot::Bind;
 use crate::limits::*;
 use crate::router::binds::MAX_BIND_SLOTS;
 use crate::router::{BindId, Buf, Chunk, Close, ConnId, End, Errno, Io, Sent, Turn, Worker};
+use crate::shell::tls::rustls::certificates::Certificates;
 use crate::stdx::{Duration, Instant, touch};
 use core::net::SocketAddr;
 use mio::net::{TcpListener, TcpStream};
@@ -34,34 +36,41 @@ const CLOSED: u8 = 8;
 
 /// The driver's half of a connection.
 #[derive(Debug, Default)]
-struct Socket {
-    stream: Option<TcpStream>,
+pub(super) struct Socket {
+    pub(super) stream: Option<TcpStream>,
     generation: u32,
     /// Bits: what the worker is to be told, or is to be done, after its call.
     work: u8,
     /// In the list of work.
     is_listed: bool,
     /// In the list of those that wait for a buffer.
-    is_starved: bool,
+    pub(super) is_starved: bool,
     is_connecting: bool,
-    is_paused: bool,
+    pub(super) is_paused: bool,
     /// The kernel may have bytes, or the end, for us.
-    is_readable: bool,
+    pub(super) is_readable: bool,
     /// The peer has ended its direction: the end is behind the bytes.
     is_ending: bool,
     /// A write failed; nothing is written any more.
-    is_deaf: bool,
+    pub(super) is_deaf: bool,
     /// End our direction once the queue is out.
-    shall_shut: bool,
-    queue: Queue,
+    pub(super) shall_shut: bool,
+    pub(super) queue: Queue,
     /// The beginning of a head that the next read goes behind.
-    more: Option<Chunk>,
+    pub(super) more: Option<Chunk>,
+    /// TLS or nothing.
+    pub(super) layer: Layer,
+    /// Ciphertext that is not decrypted yet.
+    pub(super) cipher: Option<Chunk>,
+    /// TLS: the peer has ended, which the worker is to be told.
+    pub(super) is_end_due: bool,
 }
 
 #[derive(Debug)]
 struct Listener {
     socket: TcpListener,
     at: SocketAddr,
+    is_tls: bool,
     is_ready: bool,
     /// Accept what waits, until then at the latest, then close.
     closes_at: Option<Instant>,
@@ -101,11 +110,13 @@ impl List {
 }
 
 /// Sockets, buffers and lists of one worker.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "TLS sessions have none")]
 pub struct Driver {
     registry: mio::Registry,
-    buffers: Buffers,
-    sockets: Box<[Socket]>,
+    pub(super) buffers: Buffers,
+    pub(super) sockets: Box<[Socket]>,
+    /// None: connections of binds with TLS are refused.
+    pub(super) secure: Option<Secure>,
     listeners: Box<[Option<Listener>]>,
     /// Places of `listeners` that were ever used: the first so many.
     places: usize,
@@ -120,7 +131,11 @@ pub struct Driver {
 impl Driver {
     /// Takes all memory the driver will ever need. The registry is of the poll that
     /// [`super::run_worker`] waits on.
-    pub(super) fn new(capacities: &Capacities, registry: mio::Registry) -> Driver {
+    pub(super) fn new(
+        capacities: &Capacities,
+        certificates: Option<&'static Certificates>,
+        registry: mio::Registry,
+    ) -> Driver {
         let connections = capacities.max_connections;
         let mut sockets = Vec::new();
         sockets.resize_with(connections as usize, Socket::default);
@@ -130,6 +145,7 @@ impl Driver {
             registry,
             buffers: Buffers::new(capacities.max_io_buffers),
             sockets: sockets.into_boxed_slice(),
+            secure: certificates.map(|certificates| Secure::new(capacities, certificates)),
             listeners: listeners.into_boxed_slice(),
             places: 0,
             work: List::new(connections),
@@ -147,6 +163,11 @@ impl Driver {
             + u64::from(capacities.max_connections) * per_connection
             + (MAX_BIND_SLOTS * size_of::<Option<Listener>>()) as u64
             + u64::from(MAX_EVENTS_PER_TURN) * size_of::<libc::epoll_event>() as u64
+    }
+
+    /// Bytes of the TLS sessions at these capacities, for the memory plan.
+    pub fn secure_bytes(capacities: &Capacities) -> u64 {
+        Secure::bytes(capacities)
     }
 
     /// Buffers nobody holds, for tests.
@@ -195,7 +216,7 @@ impl Driver {
         ConnId { index, generation: self.sockets[index as usize].generation }
     }
 
-    fn is_open(&self, id: ConnId) -> bool {
+    pub(super) fn is_open(&self, id: ConnId) -> bool {
         let socket = &self.sockets[id.index as usize];
         socket.generation == id.generation && socket.stream.is_some()
     }
@@ -207,7 +228,13 @@ impl Driver {
     }
 
     /// Takes a stream over and registers it.
-    fn adopt(&mut self, id: ConnId, mut stream: TcpStream, is_connecting: bool) -> io::Result<()> {
+    fn adopt(
+        &mut self,
+        id: ConnId,
+        mut stream: TcpStream,
+        is_connecting: bool,
+        layer: Layer,
+    ) -> io::Result<()> {
         let token = Token((id.generation as usize) << 32 | id.index as usize);
         self.registry.register(&mut stream, token, BOTH)?;
         let socket = &mut self.sockets[id.index as usize];
@@ -218,6 +245,7 @@ impl Driver {
             is_connecting,
             is_listed: socket.is_listed,
             is_starved: socket.is_starved,
+            layer,
             ..Socket::default()
         };
         Ok(())
@@ -322,38 +350,42 @@ impl Driver {
     fn read(turn: &mut Turn<'_, Driver>, worker: &mut Worker, id: ConnId) {
         let driver = &mut *turn.io;
         let socket = &mut driver.sockets[id.index as usize];
+        if socket.layer != Layer::Plain {
+            return Driver::read_secure(turn, worker, id);
+        }
         if socket.is_paused || !socket.is_readable || socket.is_starved {
             return;
         }
-        let chunk = match socket.more.take() {
-            Some(chunk) => Some(chunk),
-            None => driver.buffers.take().map(|buf| Chunk {
-                buf,
-                start: IO_BUFFER_HEADROOM_BYTES,
-                len: 0,
-            }),
-        };
-        let Some(mut chunk) = chunk else {
-            socket.is_starved = true;
-            driver.starved.push(id.index);
-            return;
+        let Some(mut chunk) = socket.more.take().or_else(|| driver.buffers.take_chunk()) else {
+            return driver.starve(id.index);
         };
         let had = chunk.len;
         match driver.receive(id.index, &mut chunk) {
-            Received::Bytes => worker.on_data(turn, id, chunk),
-            Received::Nothing if had > 0 => {
+            Ok(len) if len > 0 => worker.on_data(turn, id, chunk),
+            Ok(_) if had > 0 => {
                 driver.sockets[id.index as usize].more = Some(chunk);
             }
-            Received::Nothing => driver.buffers.put(chunk.buf),
-            Received::End(end) => {
+            Ok(_) => driver.buffers.put(chunk.buf),
+            Err(end) => {
                 driver.buffers.put(chunk.buf);
                 worker.on_end(turn, id, end);
             }
         }
     }
 
-    /// One read behind what the chunk holds.
-    fn receive(&mut self, index: u32, chunk: &mut Chunk) -> Received {
+    /// There is no buffer for a read: it is tried again when there is one.
+    pub(super) fn starve(&mut self, index: u32) {
+        self.sockets[index as usize].is_starved = true;
+        self.starved.push(index);
+    }
+
+    /// The connection is read once more, after the others.
+    pub(super) fn note_read(&mut self, index: u32) {
+        self.note(index, READ);
+    }
+
+    /// One read behind what the chunk holds: how many bytes came, 0 for none yet, or the end.
+    pub(super) fn receive(&mut self, index: u32, chunk: &mut Chunk) -> Result<u32, End> {
         let end = (IO_BUFFER_BYTES - IO_BUFFER_TAILROOM_BYTES) as usize;
         let socket = &mut self.sockets[index as usize];
         let stream = socket.stream.as_mut().expect("open");
@@ -369,7 +401,7 @@ impl Driver {
         match result {
             Ok(0) => {
                 socket.is_readable = false;
-                Received::End(End::Eof)
+                Err(End::Eof)
             }
             Ok(len) => {
                 // Short: the socket is empty, unless the end is right behind.
@@ -378,15 +410,15 @@ impl Driver {
                 if socket.is_readable {
                     self.note(index, READ);
                 }
-                Received::Bytes
+                Ok(len as u32)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 socket.is_readable = false;
-                Received::Nothing
+                Ok(0)
             }
             Err(_) => {
                 socket.is_readable = false;
-                Received::End(End::Reset)
+                Err(End::Reset)
             }
         }
     }
@@ -449,6 +481,26 @@ impl Driver {
         }
     }
 
+    /// Sends bytes as they are, behind what is queued.
+    pub(super) fn send_raw(&mut self, index: u32, chunk: Chunk) -> Sent {
+        let socket = &self.sockets[index as usize];
+        if socket.is_deaf {
+            self.buffers.put(chunk.buf);
+            return Sent::Out;
+        }
+        let chunk = if socket.queue.is_empty() {
+            match self.write(index, chunk) {
+                Written::All | Written::Failed => return Sent::Out,
+                Written::Part(chunk) => chunk,
+            }
+        } else {
+            chunk
+        };
+        let queue = &mut self.sockets[index as usize].queue;
+        self.buffers.enqueue(queue, chunk);
+        Sent::Queued
+    }
+
     /// Nothing is written any more; the worker hears of it, then of what can still be read.
     fn write_failed(&mut self, index: u32) {
         let socket = &mut self.sockets[index as usize];
@@ -492,10 +544,11 @@ impl Driver {
                 return false;
             }
             let Some(listener) = &mut turn.io.listeners[bind] else { return true };
+            let layer = if listener.is_tls { Layer::Hello } else { Layer::Plain };
             match listener.socket.accept() {
                 Ok((stream, from)) => {
                     if let Some(id) = worker.on_accept(turn, BindId(bind as u16), from)
-                        && turn.io.adopt(id, stream, false).is_err()
+                        && turn.io.adopt(id, stream, false, layer).is_err()
                     {
                         // No room in epoll: as if the peer had gone at once.
                         turn.io.sockets[id.index as usize].generation = id.generation;
@@ -523,12 +576,6 @@ impl Driver {
 fn is_exhausted(error: &io::Error) -> bool {
     let errno = error.raw_os_error();
     matches!(errno, Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
-}
-
-enum Received {
-    Bytes,
-    Nothing,
-    End(End),
 }
 
 enum Written {
@@ -572,20 +619,19 @@ impl Io for Driver {
             self.buffers.put(chunk.buf);
             return Sent::Out;
         }
-        let chunk = if socket.queue.is_empty() {
-            match self.write(id.index, chunk) {
-                Written::All | Written::Failed => return Sent::Out,
-                Written::Part(chunk) => chunk,
-            }
-        } else {
-            chunk
+        let Layer::Session(number) = socket.layer else { return self.send_raw(id.index, chunk) };
+        let Some((chunk, rest)) = self.encrypt(number, chunk) else {
+            self.write_failed(id.index);
+            return Sent::Out;
         };
-        let queue = &mut self.sockets[id.index as usize].queue;
-        self.buffers.enqueue(queue, chunk);
-        Sent::Queued
+        let sent = self.send_raw(id.index, chunk);
+        rest.map_or(sent, |rest| self.send_raw(id.index, rest))
     }
 
     fn shutdown(&mut self, id: ConnId) {
+        if let Layer::Session(number) = self.socket(id).layer {
+            self.end_session(id.index, number);
+        }
         let socket = self.socket(id);
         socket.shall_shut = true;
         if socket.queue.is_empty() {
@@ -601,14 +647,18 @@ impl Io for Driver {
 
     fn connect(&mut self, id: ConnId, to: SocketAddr) -> Result<(), Errno> {
         let stream = sockets::connect(&to, self.socket_bytes)?;
-        self.adopt(id, stream, true).map_err(|error| sockets::errno_of(&error))
+        self.adopt(id, stream, true, Layer::Plain).map_err(|error| sockets::errno_of(&error))
     }
 
     fn close(&mut self, id: ConnId, how: Close) {
         let socket = &mut self.sockets[id.index as usize];
         assert!(socket.generation == id.generation);
+        if let Layer::Session(number) = core::mem::take(&mut socket.layer) {
+            self.close_session(id.index, number, how);
+        }
+        let socket = &mut self.sockets[id.index as usize];
         self.buffers.drop_queue(&mut socket.queue);
-        if let Some(chunk) = socket.more.take() {
+        for chunk in [socket.more.take(), socket.cipher.take()].into_iter().flatten() {
             self.buffers.put(chunk.buf);
         }
         if let Some(stream) = socket.stream.take()
@@ -629,7 +679,7 @@ impl Io for Driver {
     fn resume(&mut self, id: ConnId) {
         let socket = self.socket(id);
         socket.is_paused = false;
-        if socket.is_readable {
+        if socket.is_readable || socket.cipher.is_some() || socket.is_end_due {
             self.note(id.index, READ);
         }
     }
@@ -638,7 +688,7 @@ impl Io for Driver {
         let address = SocketAddr::new(at.address, at.port);
         let place = &mut self.listeners[usize::from(bind.0)];
         if let Some(closing) = place
-            && closing.at == address
+            && (closing.at, closing.is_tls) == (address, at.is_tls)
         {
             // It was closing and is wanted again.
             assert!(closing.closes_at.is_some(), "a bind is opened once");
@@ -652,7 +702,8 @@ impl Io for Driver {
         self.registry
             .register(&mut socket, token, Interest::READABLE)
             .map_err(|error| sockets::errno_of(&error))?;
-        *place = Some(Listener { socket, at: address, is_ready: true, closes_at: None });
+        let is_tls = at.is_tls;
+        *place = Some(Listener { socket, at: address, is_tls, is_ready: true, closes_at: None });
         Ok(())
     }
 

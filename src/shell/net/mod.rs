@@ -15,6 +15,7 @@
 mod buffers;
 mod driver;
 mod run;
+mod secure;
 mod sockets;
 mod status;
 

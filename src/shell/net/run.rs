@@ -9,12 +9,13 @@ use crate::config::storage::Reader;
 use crate::limits::{Capacities, MAX_EVENTS_PER_TURN};
 use crate::router::{Turn, Worker};
 use crate::shell::clock;
+use crate::shell::tls::rustls::certificates::Certificates;
 use crate::stdx::Instant;
 use std::io;
 use std::time::Duration;
 
 /// What a worker thread waits with and drives with.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "TLS sessions have none")]
 pub struct Traffic {
     poll: mio::Poll,
     events: mio::Events,
@@ -24,10 +25,14 @@ pub struct Traffic {
 impl Traffic {
     /// Takes all memory and descriptors that the loop needs, and makes the order book that others
     /// use. Before the seal.
-    pub fn new(capacities: &Capacities) -> io::Result<(Traffic, Control)> {
+    /// `certificates`: what connections with TLS show; without them they are refused.
+    pub fn new(
+        capacities: &Capacities,
+        certificates: Option<&'static Certificates>,
+    ) -> io::Result<(Traffic, Control)> {
         let poll = mio::Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), WAKE)?;
-        let driver = Driver::new(capacities, poll.registry().try_clone()?);
+        let driver = Driver::new(capacities, certificates, poll.registry().try_clone()?);
         let events = mio::Events::with_capacity(MAX_EVENTS_PER_TURN as usize);
         Ok((Traffic { poll, events, driver }, Control::new(waker)))
     }

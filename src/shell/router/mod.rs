@@ -12,15 +12,17 @@ pub mod state_file;
 use crate::config::local::Change;
 use crate::config::storage::Writer;
 use crate::config::{ConfigStorage, Source};
-use crate::limits::Capacities;
+use crate::limits::{Capacities, SLOT_RESERVE_BYTES};
 use crate::router::update::{UpdateError, Updater};
 use crate::router::{Options, Worker};
 use crate::shell::admin::Server;
 use crate::shell::files::Folder;
 use crate::shell::log::log;
+use crate::shell::memory::make_reserve;
 use crate::shell::net::{Traffic, run_worker};
 use crate::shell::place::boxed_zeroed;
 use crate::shell::threads::Crew;
+use crate::shell::tls::rustls::certificates::Certificates;
 use crate::shell::{clock, entropy, json, parse_slot};
 use crate::stdx::{Duration, Short};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -56,6 +58,8 @@ pub struct RouterOptions {
 pub struct Handle {
     /// What other threads know of it.
     pub shown: Shown,
+    /// The loaded certificates.
+    pub certificates: &'static Certificates,
     stop: Arc<AtomicBool>,
 }
 
@@ -87,6 +91,8 @@ pub struct Configuration {
     pub writer: Writer<'static>,
     /// Knows what is served.
     pub updater: Box<Updater>,
+    /// The loaded certificates.
+    pub certificates: &'static Certificates,
     folder: Option<Folder>,
 }
 
@@ -97,12 +103,14 @@ pub fn configuration(capacities: &Capacities, state_dir: &str) -> Result<Configu
     let storage: &'static ConfigStorage = storage;
     let mut writer = storage.writer().expect("the first to ask");
     let mut updater = boxed_zeroed::<Updater>();
+    let certificates: &'static Certificates =
+        Box::leak(Box::new(Certificates::new(capacities.max_config_certificates)));
     if state_dir.is_empty() {
-        return Ok(Configuration { storage, writer, updater, folder: None });
+        return Ok(Configuration { storage, writer, updater, certificates, folder: None });
     }
     let folder = Folder::open(state_dir.as_bytes());
     let folder = folder.map_err(|error| format!("--state-dir {state_dir}: {error}"))?;
-    match state_file::load(&folder, &mut updater, &mut writer) {
+    match state_file::load(&folder, &mut updater, &mut writer, certificates) {
         Ok(true) => {
             let identity = updater.served().0;
             let (epoch, generation) = (identity.epoch, identity.generation);
@@ -111,7 +119,7 @@ pub fn configuration(capacities: &Capacities, state_dir: &str) -> Result<Configu
         Ok(false) => {}
         Err(error) => log!(Warn, "state", "{state_dir}/snapshot.jsonl passed over: {error}"),
     }
-    Ok(Configuration { storage, writer, updater, folder: Some(folder) })
+    Ok(Configuration { storage, writer, updater, certificates, folder: Some(folder) })
 }
 
 /// Makes the local configuration listen where `--listen` says, unless a controller's was saved.
@@ -141,7 +149,7 @@ pub fn spawn(
     if !options.listens.is_empty() {
         listen(options, &mut configuration)?;
     }
-    let Configuration { storage, writer, updater, folder } = configuration;
+    let Configuration { storage, writer, updater, certificates, folder } = configuration;
     let served = Arc::new(ServedCell::default());
     let (identity, source) = updater.served();
     if source != Source::None {
@@ -149,7 +157,7 @@ pub fn spawn(
     }
     let mut controls = Vec::new();
     for index in 0..options.capacities.max_workers {
-        let made = spawn_worker(options, storage, index, crew);
+        let made = spawn_worker(options, (storage, certificates), index, crew);
         controls.push(made.map_err(|error| format!("worker {index}: {error}"))?);
     }
     let boot_id = entropy::boot_id();
@@ -166,7 +174,7 @@ pub fn spawn(
     let mut server = server.map_err(|error| format!("--admin {}: {error}", options.admin))?;
     let token = Short::new(&options.token).map_err(|_| "the admin token is too long")?;
     let (own, given) = if own_writer { (Some(writer), None) } else { (None, Some(writer)) };
-    let mut pages = Pages::new(shown.clone(), own, updater, token, options.capacities);
+    let mut pages = Pages::new(shown.clone(), own, updater, token, options, certificates);
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
     crew.spawn("admin", move |gate| {
@@ -176,16 +184,16 @@ pub fn spawn(
             server.turn(&mut pages, Duration::from_millis(200));
         }
     });
-    Ok((Handle { shown, stop }, given))
+    Ok((Handle { shown, certificates, stop }, given))
 }
 
 fn spawn_worker(
     options: &RouterOptions,
-    storage: &'static ConfigStorage,
+    (storage, certificates): (&'static ConfigStorage, &'static Certificates),
     index: u32,
     crew: &mut Crew,
 ) -> std::io::Result<Arc<crate::shell::net::Control>> {
-    let (mut traffic, control) = Traffic::new(&options.capacities)?;
+    let (mut traffic, control) = Traffic::new(&options.capacities, Some(certificates))?;
     let control = Arc::new(control);
     let mut worker = boxed_zeroed::<Worker>();
     let chosen = Options { allow_loopback: options.allow_loopback };
@@ -193,6 +201,8 @@ fn spawn_worker(
     let mut reader = storage.reader().expect("a seat for every worker");
     let orders = control.clone();
     crew.spawn(&format!("worker-{index}"), move |gate| {
+        // What a hostile handshake needs beyond its slot, inside one call.
+        make_reserve(SLOT_RESERVE_BYTES as usize);
         gate.wait();
         run_worker(&mut traffic, &mut worker, &mut reader, &orders);
     });

@@ -4,6 +4,7 @@
 //! In: requests. Out: answers; a push or a change that is taken is published, the workers are
 //! woken, and the answer, the report, is given when all of them serve it.
 
+use super::RouterOptions;
 use super::served::ServedCell;
 use crate::admin::{Connection, Method, Request};
 use crate::config::codec::{Encoder, bind_name, write_pool};
@@ -21,6 +22,7 @@ use crate::shell::json;
 use crate::shell::log::log;
 use crate::shell::net::Control;
 use crate::shell::place::boxed_zeroed;
+use crate::shell::tls::rustls::certificates::Certificates;
 use crate::stdx::{Duration, Instant, Now, Short};
 use crate::wire::json::JsonWriter;
 use std::boxed::Box;
@@ -149,6 +151,7 @@ pub struct Pages {
     talks: [Talk; MAX_ADMIN_CONNECTIONS as usize],
     token: Short<512>,
     capacities: Capacities,
+    certificates: &'static Certificates,
 }
 
 fn parse(line: &[u8], document: &mut Document) -> bool {
@@ -162,7 +165,8 @@ impl Pages {
         writer: Option<Writer<'static>>,
         updater: Box<Updater>,
         token: Short<512>,
-        capacities: Capacities,
+        options: &RouterOptions,
+        certificates: &'static Certificates,
     ) -> Pages {
         let talks = [Talk::default(); MAX_ADMIN_CONNECTIONS as usize];
         Pages {
@@ -174,7 +178,8 @@ impl Pages {
             body: boxed_zeroed(),
             talks,
             token,
-            capacities,
+            capacities: options.capacities,
+            certificates,
         }
     }
 
@@ -240,7 +245,10 @@ impl Pages {
         let failed = self.talks[id].failed.take();
         let taken = match (failed, &mut self.writer) {
             (Some(error), _) => Err(error),
-            (None, Some(writer)) => self.updater.finish(writer),
+            (None, Some(writer)) => {
+                let certificates = self.certificates;
+                self.updater.finish(writer, |next, served| certificates.load(next, served))
+            }
             (None, None) => Err(UpdateError::Busy),
         };
         self.taken(id, taken, 200, connection, now);
@@ -337,7 +345,8 @@ impl Pages {
                 .answer(200, "application/json", |out| write_limits(&self.capacities, out)),
             "/config" => {
                 let identity = self.shown.served.get().identity;
-                self.talks[id].stream = Stream::Config(Encoder::with_identity(identity));
+                self.talks[id].stream =
+                    Stream::Config(Encoder::with_identity(identity).hiding_keys());
                 connection.answer_stream("application/x-ndjson");
             }
             path => match Target::parse(path) {

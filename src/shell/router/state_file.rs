@@ -1,7 +1,7 @@
 //! The last good configuration on disk: saved by the file thread, read at start.
 //!
-//! In: what is served. Out: `snapshot.jsonl` in `--state-dir` (mode 0600: it may hold keys one
-//! day), replaced as a whole, at most once a second. A full disk or a torn file never stops
+//! In: what is served. Out: `snapshot.jsonl` in `--state-dir` (mode 0600: it holds private
+//! keys), replaced as a whole, at most once a second. A full disk or a torn file never stops
 //! serving: the next change tries again, and a file that cannot be read is named and passed over.
 
 use super::served::ServedCell;
@@ -13,6 +13,7 @@ use crate::router::update::{UpdateError, Updater};
 use crate::shell::files::{FileError, Folder};
 use crate::shell::log::log;
 use crate::shell::place::boxed_zeroed;
+use crate::shell::tls::rustls::certificates::Certificates;
 use crate::shell::{clock, json};
 use core::ffi::CStr;
 use core::fmt;
@@ -44,6 +45,7 @@ pub fn load(
     folder: &Folder,
     updater: &mut Updater,
     writer: &mut Writer<'_>,
+    certificates: &Certificates,
 ) -> Result<bool, LoadError> {
     let stat = match folder.stat(NAME) {
         Ok(stat) => stat,
@@ -59,7 +61,7 @@ pub fn load(
         for line in text.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
             updater.line(line, writer, parse, now)?;
         }
-        updater.finish(writer)
+        updater.finish(writer, |next, served| certificates.load(next, served))
     })();
     taken.map_err(LoadError::Content)?;
     let (identity, _) = updater.served();

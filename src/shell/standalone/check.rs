@@ -13,6 +13,7 @@ use crate::reconcile::status::Sink;
 use crate::resource::{Kind, Meta};
 use crate::shell::clock;
 use crate::shell::place::boxed_zeroed;
+use crate::shell::tls::rustls::certificates;
 use std::boxed::Box;
 use std::io::Write;
 
@@ -59,6 +60,8 @@ impl Check {
     pub fn new(settings: Settings, capacities: &Capacities) -> Check {
         let mut controller = boxed_zeroed::<Controller>();
         controller.init(settings, capacities);
+        certificates::prepare_vet();
+        controller.set_vet(certificates::vet);
         controller.set_epoch(0);
         Check { controller, capacities: *capacities }
     }

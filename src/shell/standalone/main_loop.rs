@@ -12,6 +12,7 @@ use crate::limits::MANIFEST_POLL_MS;
 use crate::shell::clock;
 use crate::shell::log::log;
 use crate::shell::router::pages::Shown;
+use crate::shell::tls::rustls::certificates::Certificates;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::boxed::Box;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub struct MainLoop {
     pub reader: Reader,
     /// Fills ConfigStorage.
     pub writer: Writer<'static>,
+    /// The loaded certificates.
+    pub certificates: &'static Certificates,
     /// The router in this process.
     pub shown: Shown,
     /// Ends this thread.
@@ -87,6 +90,18 @@ impl MainLoop {
         let copied = snapshot.copy_from(published).is_ok();
         assert!(copied, "the same capacities on both sides");
         let identity = published.identity;
+        let Some((active, next)) = self.writer.begin_beside_active() else { return };
+        if let Err(error) = self.certificates.load(next, &active.snapshot) {
+            log!(
+                Error,
+                "config",
+                "generation={} refused: certificate {}",
+                identity.generation,
+                error.index
+            );
+            // Not again unchanged.
+            return self.shown.served.set(identity, self.shown.served.get().source);
+        }
         match self.writer.commit() {
             Ok(_) => {
                 log!(Info, "config", "swapped generation={}", identity.generation);

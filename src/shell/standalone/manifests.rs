@@ -103,22 +103,36 @@ impl Reader {
             return summary;
         }
         Kind::ALL.into_iter().for_each(|kind| controller.resync_begin(kind));
-        let mut position = 0;
+        // Secrets are kept when a Gateway refers to them: so after the Gateways.
+        summary.objects += self.give(files, text, controller, |kind| kind != Kind::Secret);
+        summary.objects += self.give(files, text, controller, |kind| kind == Kind::Secret);
+        Kind::ALL.into_iter().for_each(|kind| controller.resync_end(kind, true));
+        summary
+    }
+
+    /// Gives the objects of some kinds to the controller: how many it read.
+    fn give(
+        &mut self,
+        files: &Files,
+        text: &[u8],
+        controller: &mut Controller,
+        wanted: impl Fn(Kind) -> bool,
+    ) -> u32 {
+        let (mut position, mut objects) = (0, 0);
         for file in files.as_slice() {
             let text = core::str::from_utf8(&text[file.start..file.end]).unwrap_or("");
             let mut documents = Documents::new(text);
             while let Ok(true) = documents.next_into(&mut self.document) {
                 for_each_object(self.document.root(), &mut |value| {
                     position += 1;
-                    if let Some(kind) = kind_of(value) {
+                    if let Some(kind) = kind_of(value).filter(|&kind| wanted(kind)) {
                         let taken = controller.upsert(kind, value, Some(position));
-                        summary.objects += u32::from(taken.is_ok());
+                        objects += u32::from(taken.is_ok());
                     }
                 });
             }
         }
-        Kind::ALL.into_iter().for_each(|kind| controller.resync_end(kind, true));
-        summary
+        objects
     }
 
     fn check(

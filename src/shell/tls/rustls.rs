@@ -1,9 +1,13 @@
-//! TLS over rustls' unbuffered API: the only file that names rustls.
+//! TLS over rustls' unbuffered API: with its submodules the only place that names rustls. Here is
+//! the client; [`server`] and [`certificates`] are the router's side.
 //!
 //! In: ciphertext from a socket, plaintext to send. Out: plaintext, ciphertext to send, or an error
 //! as text. Buffers are fixed: what a peer can make rustls allocate is bounded by the input buffer
 //! (shared/tls-memory.md §1). The server's certificate is always verified; there is no resumption
 //! (its store is shared between connections, so its memory would escape from theirs, §5).
+
+pub mod certificates;
+pub mod server;
 
 use crate::limits::{
     KUBE_CERTIFICATES, KUBE_TLS_SLOT_BYTES, KUBE_TLS_SLOT_SOFT_CAP_BYTES, TLS_ERROR_BYTES,
