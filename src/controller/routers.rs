@@ -6,7 +6,7 @@
 use super::Controller;
 use crate::config::codec::bind_name;
 use crate::config::{Identity, Report, Snapshot};
-use crate::limits::{MAX_MESSAGE_BYTES, MAX_ROUTERS, ROUTER_SILENT_MS};
+use crate::limits::{MAX_MESSAGE_BYTES, MAX_ROUTERS, PUSH_RETRY_MIN_MS, ROUTER_SILENT_MS};
 use crate::reconcile::status::{Rollout, Served};
 use crate::resource::{EndpointSlice, Key};
 use crate::stdx::{Duration, Instant, Now, Short, Table};
@@ -104,6 +104,23 @@ impl Controller {
         router.report = Some(report.clone());
         router.heard = now.mono;
         self.statuses_due |= !same;
+    }
+
+    /// A router answered a push with 200; how long to leave it alone. Not at all when it serves
+    /// what was pushed: the next generation may be there already.
+    pub fn push_taken(
+        &mut self,
+        address: SocketAddr,
+        pushed: Identity,
+        report: Option<&Report>,
+        now: Now,
+    ) -> Duration {
+        if let Some(report) = report {
+            self.report(address, report, now);
+        }
+        let is_served = report.is_some_and(|report| report.identity == pushed);
+        let pause = if is_served { 0 } else { PUSH_RETRY_MIN_MS };
+        Duration::from_millis(u64::from(pause))
     }
 
     /// A router refused the push of this identity with this HTTP status. What lies in the Snapshot

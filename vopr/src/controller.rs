@@ -20,7 +20,7 @@ use serval::kube::kind::Watched;
 use serval::kube::watch::{Event, Input, Output, Settings as WatchSettings, Watch};
 use serval::limits::{
     Capacities, ENDPOINT_SYNC_PERIOD_MS, MAX_PUSHES_AT_ONCE, MAX_RECORD_SIZE_BYTES,
-    MAX_REPORTS_AT_ONCE, PUSH_RETRY_MIN_MS,
+    MAX_REPORTS_AT_ONCE,
 };
 use serval::reconcile::Settings;
 use serval::reconcile::addresses::AddressPool;
@@ -431,8 +431,7 @@ impl Process {
         let pause = if answer.status == 200 {
             assert!(parse(self.pushes.body(slot), &mut self.document), "a report is JSON");
             let report = Report::read(self.document.root()).expect("a report can be read");
-            self.controller.report(address, &report, now);
-            Duration::from_millis(u64::from(PUSH_RETRY_MIN_MS))
+            self.controller.push_taken(address, answer.identity, Some(&report), now)
         } else {
             let text = format!("router {address} answered {} to a push", answer.status);
             around.net.trace.say(around.net.now, &text);

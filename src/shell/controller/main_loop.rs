@@ -12,7 +12,7 @@ use crate::config::client::{Answer, Ask};
 use crate::controller::{Controller, StatusQueue};
 use crate::limits::{
     BACKOFF_SILENT_MAX_MS, ENDPOINT_SYNC_PERIOD_MS, MAX_PUSHES_AT_ONCE, MAX_RECORD_SIZE_BYTES,
-    PUSH_RETRY_MIN_MS, REPORT_RING_BYTES, RESULT_RING_BYTES,
+    REPORT_RING_BYTES, RESULT_RING_BYTES,
 };
 use crate::resource::document::Document;
 use crate::resource::store::Upserted;
@@ -242,10 +242,8 @@ impl MainLoop {
         let body = self.sockets.body(slot);
         let pause = if status == 200 {
             let parsed = json::parse(body, &mut self.document).is_ok();
-            if let Some(report) = parsed.then(|| Report::read(self.document.root())).flatten() {
-                self.controller.report(address, &report, now);
-            }
-            Duration::from_millis(u64::from(PUSH_RETRY_MIN_MS))
+            let report = parsed.then(|| Report::read(self.document.root())).flatten();
+            self.controller.push_taken(address, identity, report.as_ref(), now)
         } else {
             let text = core::str::from_utf8(body).unwrap_or("").trim();
             log!(Warn, "push", "router {address} answered {status}: {text}");
