@@ -6,20 +6,21 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests have files and clocks of their own")]
 
+#[path = "support/folder.rs"]
+mod folder;
 #[path = "router/harness.rs"]
 mod harness;
 #[path = "support/process.rs"]
 mod process;
 
+use folder::Folder;
 use harness::{echo, free_port, wait_for};
 use process::{Process, SERVAL};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,34 +161,6 @@ fn gateway(port: u16, listeners: &[(&str, &str, &str)], backend: SocketAddr) -> 
          metadata: {{name: b, labels: {{kubernetes.io/service-name: b}}}}\naddressType: IPv4\n\
          ports: [{{port: {port}}}]\nendpoints: [{{addresses: [127.0.0.1]}}]\n---\n"
     )
-}
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let name = format!("serval-https-{name}-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let beside = self.0.join(format!(".{name}.new"));
-        fs::write(&beside, text).unwrap();
-        fs::rename(beside, self.0.join(name)).unwrap();
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 fn start(folder: &Folder, port: u16, more: &[&str]) -> (Process, u16) {

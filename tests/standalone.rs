@@ -5,16 +5,19 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests have files and clocks of their own")]
 
+#[path = "support/folder.rs"]
+mod folder;
 #[path = "router/harness.rs"]
 mod harness;
 #[path = "support/process.rs"]
 mod process;
 
+use folder::Folder;
 use harness::{Client, echo, free_port, wait_for};
 use process::{Process, SERVAL};
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,54 +27,20 @@ use std::time::{Duration, Instant};
 /// What the README promises of an edit.
 const LIVE_WITHIN: Duration = Duration::from_secs(1);
 
-/// A folder that goes with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let name = format!("serval-standalone-{name}-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Folder(path)
+/// docs/example, with these ports in place of 8080, 3001 and 3002.
+fn example(name: &str, port: u16, red: SocketAddr, blue: SocketAddr) -> Folder {
+    let folder = Folder::new(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/example");
+    for entry in fs::read_dir(source).unwrap() {
+        let entry = entry.unwrap();
+        let text = fs::read_to_string(entry.path()).unwrap();
+        let text = text
+            .replace("port: 8080", &format!("port: {port}"))
+            .replace("port: 3001", &format!("port: {}", red.port()))
+            .replace("port: 3002", &format!("port: {}", blue.port()));
+        fs::write(folder.0.join(entry.file_name()), text).unwrap();
     }
-
-    /// docs/example, with these ports in place of 8080, 3001 and 3002.
-    fn example(name: &str, port: u16, red: SocketAddr, blue: SocketAddr) -> Folder {
-        let folder = Folder::new(name);
-        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/example");
-        for entry in fs::read_dir(example).unwrap() {
-            let entry = entry.unwrap();
-            let text = fs::read_to_string(entry.path()).unwrap();
-            let text = text
-                .replace("port: 8080", &format!("port: {port}"))
-                .replace("port: 3001", &format!("port: {}", red.port()))
-                .replace("port: 3002", &format!("port: {}", blue.port()));
-            fs::write(folder.0.join(entry.file_name()), text).unwrap();
-        }
-        folder
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.0.join(name)).unwrap()
-    }
-
-    /// As an editor does it: a new file in the old one's place.
-    fn write(&self, name: &str, text: &str) {
-        let beside = self.0.join(format!(".{name}.new"));
-        fs::write(&beside, text).unwrap();
-        fs::rename(beside, self.0.join(name)).unwrap();
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+    folder
 }
 
 /// `serval run`.
@@ -166,7 +135,7 @@ fn line_of(text: &str, part: &str) -> usize {
 #[test]
 fn edits_go_live_and_mistakes_change_nothing() {
     let port = free_port();
-    let folder = Folder::example("edits", port, echo("red"), echo("blue"));
+    let folder = example("edits", port, echo("red"), echo("blue"));
     let serval = Serval::start(&folder, port, &[]);
     assert_eq!((serval.who("/red").as_str(), serval.who("/blue").as_str()), ("red", "blue"));
     let both: Vec<String> = (0..200).map(|_| serval.who("/")).collect();
@@ -207,8 +176,7 @@ fn edits_go_live_and_mistakes_change_nothing() {
 #[test]
 fn wrong_at_the_start_is_an_exit_code_unless_there_is_a_last_good_one() {
     let port = free_port();
-    let (folder, state) =
-        (Folder::example("start", port, echo("red"), echo("blue")), Folder::new("state"));
+    let (folder, state) = (example("start", port, echo("red"), echo("blue")), Folder::new("state"));
     let gateway = folder.read("gateway.yaml");
     let broken = gateway.replace(&format!("port: {port}"), "port: http");
     let named = format!("gateway.yaml:{}", line_of(&broken, "port: http"));
@@ -248,7 +216,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn check_says_by_its_exit_code_what_is_wrong() {
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 3001));
-    let folder = Folder::example("check", 8080, anywhere, anywhere);
+    let folder = example("check", 8080, anywhere, anywhere);
     let check = || run(&["check", "--manifests", folder.path()]);
     let good = check();
     assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));

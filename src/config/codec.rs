@@ -295,6 +295,12 @@ pub fn write_route(s: &Snapshot, route: &Route, json: &mut JsonWriter<'_>) {
         json.key("weight").number(backend.weight).end_object();
     }
     json.end_array();
+    write_timeouts(route, json);
+    json.end_object();
+}
+
+/// Writes the timeouts that a route has.
+pub(super) fn write_timeouts(route: &Route, json: &mut JsonWriter<'_>) {
     for (key, ms) in [
         ("request_timeout_ms", route.request_timeout_ms),
         ("backend_timeout_ms", route.backend_timeout_ms),
@@ -303,7 +309,6 @@ pub fn write_route(s: &Snapshot, route: &Route, json: &mut JsonWriter<'_>) {
             json.key(key).number(ms);
         }
     }
-    json.end_object();
 }
 
 /// Writes `"matches":[…]`.

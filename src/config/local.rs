@@ -10,7 +10,9 @@
 //! {"name":"p","upstreams":["10.0.0.1:3000"]}
 //! ```
 
-use super::codec::{Fault, items, keep, no_room, read_match, unsigned, write_matches};
+use super::codec::{
+    Fault, items, keep, no_room, read_match, unsigned, write_matches, write_timeouts,
+};
 use super::identity::Source;
 use super::snapshot::*;
 use crate::resource::document::{Kind, Value};
@@ -516,14 +518,7 @@ pub fn write_route(s: &Snapshot, route: &Route, json: &mut JsonWriter<'_>) {
         json.key("weight").number(backend.weight).end_object();
     }
     json.end_array();
-    for (key, ms) in [
-        ("request_timeout_ms", route.request_timeout_ms),
-        ("backend_timeout_ms", route.backend_timeout_ms),
-    ] {
-        if ms != 0 {
-            json.key(key).number(ms);
-        }
-    }
+    write_timeouts(route, json);
     json.end_object();
 }
 
