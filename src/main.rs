@@ -100,7 +100,13 @@ fn memory_plan(options: &Options, role: Role) -> Plan {
 fn settings(options: &Options) -> Settings {
     let controller = Short::new(&options.controller_name).expect("the command line was checked");
     let standalone = matches!(options.command, Command::Run | Command::Check);
-    Settings { controller, standalone, pool: options.pool, router_service: options.router_service }
+    Settings {
+        controller,
+        standalone,
+        pool: options.pool,
+        gateway_service: options.gateway_service,
+        router_service: options.router_service,
+    }
 }
 
 /// The token in `--admin-token-file`, without the white space around it.

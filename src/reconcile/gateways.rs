@@ -3,6 +3,7 @@
 //! In: GatewayClasses and Gateways, oldest first. Out: [`GatewayState`] and [`ListenerState`] for
 //! attachment and status; binds and listeners of the Snapshot.
 
+use super::address_modes::{self, AddressMode};
 use super::addresses::Assigned;
 use super::{Settings, Work};
 use crate::config::Snapshot;
@@ -48,6 +49,8 @@ pub enum ListenerProblem {
     HostnameConflict,
     ProtocolConflict,
     PortUnavailable,
+    /// PortUnavailable too: the Service of the mode `service` has no such port.
+    NotInService,
     /// It does not fit the Snapshot.
     CapacityExceeded,
 }
@@ -68,7 +71,13 @@ pub struct ListenerState {
 }
 
 /// Works out all Gateways and fills binds and listeners of the Snapshot.
-pub fn build(stores: &Stores, settings: &Settings, work: &mut Work, out: &mut Snapshot) {
+pub fn build(
+    stores: &Stores,
+    settings: &Settings,
+    nodes: &[IpAddr],
+    work: &mut Work,
+    out: &mut Snapshot,
+) {
     work.gateways.clear();
     work.listeners.clear();
     work.addresses.clear();
@@ -90,9 +99,15 @@ pub fn build(stores: &Stores, settings: &Settings, work: &mut Work, out: &mut Sn
         let state = GatewayState { handle, listeners, addresses, problem };
         work.gateways.push(state).expect("as many as the store holds");
     }
-    assign_addresses(stores, settings, work);
+    match settings.address_mode() {
+        AddressMode::Manifests | AddressMode::Pool => assign_addresses(stores, settings, work),
+        AddressMode::Node | AddressMode::Service => {
+            address_modes::judge(stores, settings, nodes, work);
+        }
+    }
+    let in_service = settings.address_mode() == AddressMode::Service;
     for index in 0..work.gateways.len() {
-        serve(stores, work, index, out);
+        serve(stores, work, index, in_service, out);
     }
 }
 
@@ -206,7 +221,6 @@ fn assign(
     let start = assigned.len();
     let text = |t| gateway.text.get(t);
     let wanted = || gateway.addresses.as_slice().iter().filter(|a| !a.value.is_empty());
-    let spans_all = settings.standalone || !settings.pool.is_empty();
     if wanted().next().is_some() {
         if turn != Turn::Explicit {
             return (Span::EMPTY, GatewayProblem::None);
@@ -226,9 +240,8 @@ fn assign(
         return (Span { start, len: assigned.len() - start }, GatewayProblem::None);
     }
     if settings.pool.is_empty() {
-        let problem =
-            if spans_all { GatewayProblem::None } else { GatewayProblem::AddressNotAssigned };
-        return (Span::EMPTY, problem);
+        // Manifests in a folder: any address.
+        return (Span::EMPTY, GatewayProblem::None);
     }
     match turn {
         Turn::Explicit => {}
@@ -254,8 +267,9 @@ fn assign(
     (Span::EMPTY, GatewayProblem::None)
 }
 
-/// Puts binds and listeners of one Gateway into the Snapshot.
-fn serve(stores: &Stores, work: &mut Work, index: u32, out: &mut Snapshot) {
+/// Puts binds and listeners of one Gateway into the Snapshot. Routers `in_service`, behind the
+/// loaded Service, bind where it sends them what comes to a listener's port.
+fn serve(stores: &Stores, work: &mut Work, index: u32, in_service: bool, out: &mut Snapshot) {
     let state = work.gateways[index];
     if state.problem != GatewayProblem::None {
         return;
@@ -268,7 +282,12 @@ fn serve(stores: &Stores, work: &mut Work, index: u32, out: &mut Snapshot) {
         if place.problem != ListenerProblem::None {
             continue;
         }
-        match add_listener(gateway, listener, addresses, state.addresses, out) {
+        let port =
+            if in_service { decoder.service.target(listener.port) } else { Some(listener.port) };
+        let added = port.ok_or(ListenerProblem::NotInService).and_then(|port| {
+            add_listener(gateway, listener, port, addresses.get(state.addresses), out)
+        });
+        match added {
             Ok(index) => place.index = Some(index),
             Err(problem) => place.problem = problem,
         }
@@ -282,17 +301,18 @@ fn load(stores: &Stores, handle: Handle, into: &mut Gateway, scratch: &mut Scrat
 fn add_listener(
     gateway: &Gateway,
     listener: &crate::resource::gateway::Listener,
-    assigned: &Assigned,
-    addresses: Span,
+    port: u16,
+    addresses: impl Iterator<Item = IpAddr>,
     out: &mut Snapshot,
 ) -> Result<u32, ListenerProblem> {
     let (binds, attachments, text) = (out.binds.len(), out.attachments.len(), out.text.len());
     let full = |Full| ListenerProblem::CapacityExceeded;
     let added = (|| {
-        let any = [IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-        let any = any.into_iter().filter(|_| addresses.len == 0);
-        for address in assigned.get(addresses).chain(any) {
-            let bind = Bind { transport: Transport::Tcp, address, port: listener.port };
+        let mut addresses = addresses.peekable();
+        let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let any = addresses.peek().is_none().then_some(any);
+        for address in addresses.chain(any) {
+            let bind = Bind { transport: Transport::Tcp, address, port };
             let known = out.binds.as_slice().iter().position(|b| *b == bind);
             let bind = match known {
                 Some(index) => index as u32,
