@@ -38,6 +38,8 @@ pub struct Options {
     pub gateway_service: Key,
     /// `--admin`.
     pub admin: SocketAddr,
+    /// `--health`.
+    pub health: Option<SocketAddr>,
     /// `--admin-token-file`.
     pub admin_token_file: String,
     /// `--listen`, repeated.
@@ -83,6 +85,7 @@ flags:
                               controller: Gateways have the addresses of this Service, and routers
                               bind its targetPorts; without both flags, those of the routers' nodes
   --admin ADDRESS:PORT        admin port (router and run: 127.0.0.1:9901, controller: 127.0.0.1:9903)
+  --health ADDRESS:PORT       a plain port for probes: only /healthz, /readyz, /metrics
   --admin-token-file FILE     token that a push needs (controller: that it sends)
   --listen ADDRESS:PORT       router: without a controller, listen here; may be repeated; routes and
                               pools come by the admin port (docs/LOCAL.md)
@@ -162,6 +165,7 @@ fn defaults(command: Command) -> Options {
         pool: AddressPool::default(),
         gateway_service: Key::default(),
         admin: SocketAddr::from(([127, 0, 0, 1], port)),
+        health: None,
         admin_token_file: String::new(),
         listens: Vec::new(),
         routers: Vec::new(),
@@ -187,6 +191,7 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<(), String> {
             })?;
         }
         "admin" => options.admin = value.parse().map_err(|_| "must be ADDRESS:PORT")?,
+        "health" => options.health = Some(value.parse().map_err(|_| "must be ADDRESS:PORT")?),
         "admin-token-file" => options.admin_token_file = value.into(),
         "listen" => {
             options.listens.push(value.parse().map_err(|_| "must be ADDRESS:PORT")?);

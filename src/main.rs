@@ -93,7 +93,8 @@ fn reserve(options: &Options, role: Role) {
 }
 
 fn memory_plan(options: &Options, role: Role) -> Plan {
-    let wanted = Wanted { role, keeps_state: !options.state_dir.is_empty() };
+    let keeps_state = !options.state_dir.is_empty();
+    let wanted = Wanted { role, keeps_state, has_health: options.health.is_some() };
     budget::plan(wanted, &options.capacities)
 }
 
@@ -163,6 +164,7 @@ fn controller(options: &Options) -> i32 {
         kubeconfig: options.kubeconfig.clone(),
         lease_namespace: options.lease_namespace.clone(),
         admin: options.admin,
+        health: options.health,
     };
     let handle = match control::spawn(&control, &mut crew) {
         Ok(handle) => handle,
@@ -181,6 +183,7 @@ fn router_options(options: &Options) -> RouterOptions {
     RouterOptions {
         capacities: options.capacities,
         admin: options.admin,
+        health: options.health,
         token: token(options),
         state_dir: options.state_dir.clone(),
         listens: options.listens.clone(),
