@@ -4,13 +4,18 @@
 //! and the bytes of the answer, produced piece by piece. What a request means is not known here:
 //! see [`crate::router::update`] and the drivers.
 
-use crate::limits::{ADMIN_INPUT_BYTES, MAX_HEAD_BYTES, MAX_RECORD_SIZE_BYTES, MAX_URI_BYTES};
+use crate::limits::{
+    ADMIN_INPUT_BYTES, HEALTH_ANSWER_BYTES, HEALTH_INPUT_BYTES, MAX_HEAD_BYTES,
+    MAX_RECORD_SIZE_BYTES, MAX_URI_BYTES,
+};
 use crate::stdx::Short;
 use crate::stdx::text::Truncating;
 use crate::wire::http1::{self, Decoder, Framing, RequestHead};
 use core::fmt::Write as _;
 
 static_assertions::const_assert!(ADMIN_INPUT_BYTES > MAX_HEAD_BYTES);
+// What a head and the frame of an answer take.
+static_assertions::const_assert!(HEALTH_INPUT_BYTES >= 1024 && HEALTH_ANSWER_BYTES > 1024);
 
 /// Methods that the admin port knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,28 +67,32 @@ enum State {
     Answer,
 }
 
-/// One connection of the admin port. Hundreds of kilobytes: built in place.
+/// One connection of the admin port, which takes lines and gives answers of RECORD bytes. Hundreds
+/// of kilobytes: built in place.
 #[derive(Debug)]
-pub struct Connection {
+pub struct Connection<
+    const INPUT: usize = { ADMIN_INPUT_BYTES as usize },
+    const RECORD: usize = { MAX_RECORD_SIZE_BYTES as usize },
+> {
     state: State,
     request: Request,
     close: bool,
     head_only: bool,
     decoder: Decoder,
-    input: [u8; ADMIN_INPUT_BYTES as usize],
+    input: [u8; INPUT],
     filled: usize,
     /// Payload waiting in `input`, decoded already: (start, end).
     payload: [usize; 2],
-    line: [u8; MAX_RECORD_SIZE_BYTES as usize],
+    line: [u8; RECORD],
     line_len: usize,
-    output: [u8; MAX_RECORD_SIZE_BYTES as usize],
+    output: [u8; RECORD],
     output_at: usize,
     output_len: usize,
     /// The answer goes on: the driver is asked for more when the output is out.
     streaming: bool,
 }
 
-impl Connection {
+impl<const INPUT: usize, const RECORD: usize> Connection<INPUT, RECORD> {
     /// A new socket.
     pub fn clear(&mut self) {
         self.state = State::Head;
@@ -360,18 +369,18 @@ fn reason(status: u16) -> &'static str {
     }
 }
 
-crate::zeroed_struct!(Connection {
+crate::zeroed_struct!(Connection<INPUT, RECORD> {
     state: State,
     request: Request,
     close: bool,
     head_only: bool,
     decoder: Decoder,
-    input: [u8; ADMIN_INPUT_BYTES as usize],
+    input: [u8; INPUT],
     filled: usize,
     payload: [usize; 2],
-    line: [u8; MAX_RECORD_SIZE_BYTES as usize],
+    line: [u8; RECORD],
     line_len: usize,
-    output: [u8; MAX_RECORD_SIZE_BYTES as usize],
+    output: [u8; RECORD],
     output_at: usize,
     output_len: usize,
     streaming: bool,

@@ -34,8 +34,12 @@ pub struct Options {
     pub controller_name: String,
     /// `--gateway-addresses`.
     pub pool: AddressPool,
+    /// `--gateway-service`; without a name: another mode.
+    pub gateway_service: Key,
     /// `--admin`.
     pub admin: SocketAddr,
+    /// `--health`.
+    pub health: Option<SocketAddr>,
     /// `--admin-token-file`.
     pub admin_token_file: String,
     /// `--listen`, repeated.
@@ -77,7 +81,11 @@ flags:
   --manifests DIR             run, check: folder of *.yaml, *.yml, *.json
   --controller-name NAME      whose GatewayClasses are ours (serval.dev/gateway-controller)
   --gateway-addresses LIST    addresses for Gateways: 10.0.0.1,10.1.0.0/24,10.2.0.1-10.2.0.9
+  --gateway-service NAMESPACE/NAME
+                              controller: Gateways have the addresses of this Service, and routers
+                              bind its targetPorts; without both flags, those of the routers' nodes
   --admin ADDRESS:PORT        admin port (router and run: 127.0.0.1:9901, controller: 127.0.0.1:9903)
+  --health ADDRESS:PORT       a plain port for probes: only /healthz, /readyz, /metrics
   --admin-token-file FILE     token that a push needs (controller: that it sends)
   --listen ADDRESS:PORT       router: without a controller, listen here; may be repeated; routes and
                               pools come by the admin port (docs/LOCAL.md)
@@ -155,7 +163,9 @@ fn defaults(command: Command) -> Options {
         manifests: String::new(),
         controller_name: "serval.dev/gateway-controller".into(),
         pool: AddressPool::default(),
+        gateway_service: Key::default(),
         admin: SocketAddr::from(([127, 0, 0, 1], port)),
+        health: None,
         admin_token_file: String::new(),
         listens: Vec::new(),
         routers: Vec::new(),
@@ -181,16 +191,14 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<(), String> {
             })?;
         }
         "admin" => options.admin = value.parse().map_err(|_| "must be ADDRESS:PORT")?,
+        "health" => options.health = Some(value.parse().map_err(|_| "must be ADDRESS:PORT")?),
         "admin-token-file" => options.admin_token_file = value.into(),
         "listen" => {
             options.listens.push(value.parse().map_err(|_| "must be ADDRESS:PORT")?);
         }
         "router" => options.routers.push(value.into()),
-        "router-service" => {
-            let key = value.split_once('/').and_then(|(ns, name)| Key::new(ns, name).ok());
-            let whole = key.filter(|k| !k.namespace.is_empty() && !k.name.is_empty());
-            options.router_service = whole.ok_or("must be NAMESPACE/NAME")?;
-        }
+        "gateway-service" => options.gateway_service = service(value)?,
+        "router-service" => options.router_service = service(value)?,
         "kubeconfig" => options.kubeconfig = value.into(),
         "lease-namespace" => options.lease_namespace = value.into(),
         "state-dir" => options.state_dir = value.into(),
@@ -202,6 +210,12 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<(), String> {
         _ => return set_capacity(options, name, value),
     }
     Ok(())
+}
+
+fn service(value: &str) -> Result<Key, String> {
+    let key = value.split_once('/').and_then(|(ns, name)| Key::new(ns, name).ok());
+    let whole = key.filter(|k| !k.namespace.is_empty() && !k.name.is_empty());
+    whole.ok_or_else(|| "must be NAMESPACE/NAME".to_string())
 }
 
 fn set_capacity(options: &mut Options, name: &str, value: &str) -> Result<(), String> {
@@ -231,10 +245,8 @@ fn check(options: &Options) -> Result<(), String> {
                         both"
                 .into());
         }
-        if options.pool.is_empty() {
-            return Err(
-                "--gateway-addresses is needed (the modes `node` and `service` follow)".into()
-            );
+        if !options.pool.is_empty() && !options.gateway_service.name.is_empty() {
+            return Err("--gateway-addresses or --gateway-service, not both".into());
         }
     }
     for router in &options.routers {

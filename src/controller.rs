@@ -8,6 +8,8 @@
 //! stores and the routers' last reports hold, never from an event; an answer that never comes is
 //! retried by time.
 
+#[cfg(test)]
+mod address_tests;
 pub mod routers;
 pub mod secrets;
 
@@ -75,7 +77,7 @@ pub struct Controller {
     generation: u64,
     /// Kinds that have synced once, as bits.
     synced: u32,
-    /// The stores' version that was reconciled last.
+    /// The stores' and the roster's version that was reconciled last.
     reconciled: u64,
     published: bool,
     /// The version of the EndpointSlices that routers were looked for in.
@@ -271,23 +273,24 @@ impl Controller {
         self.now = now;
         self.discover_routers(now);
         self.look_for_secrets();
-        let silent = Duration::from_millis(u64::from(ROUTER_SILENT_MS));
+        let silent = Duration::from_millis(u64::from(ADDRESS_SILENT_MS));
         let silenced = |r: &Router| r.report.is_some() && now.mono.since(r.heard) >= silent;
         if self.routers.as_slice().iter().any(silenced) {
             self.statuses_due = true;
         }
         let epoch = self.epoch;
-        let is_known = self.reconciled == self.stores.version();
+        // Both only rise: their sum changes with each.
+        let version = self.stores.version() + self.roster_version;
         let may = self.has_epoch && self.is_synced() && !self.wanted.holds_back(now);
-        if !may || is_known {
+        if !may || self.reconciled == version {
             return false;
         }
-        self.reconciled = self.stores.version();
+        self.reconciled = version;
         self.counters.reconciles += 1;
         self.statuses_due = true;
-        let staging = 1 - self.current;
+        let (staging, nodes) = (1 - self.current, self.nodes());
         let Controller { stores, settings, work, snapshots, record_buffer, .. } = self;
-        reconcile::build(stores, settings, work, &mut snapshots[staging]);
+        reconcile::build(stores, settings, nodes.as_slice(), work, &mut snapshots[staging]);
         let sum = checksum(&snapshots[staging], record_buffer).unwrap_or(Checksum([0xff; 32]));
         let published = self.snapshots[self.current].identity;
         if self.published && published.checksum == sum && published.epoch == epoch {

@@ -96,6 +96,7 @@ const_assert!(MAX_MATCHES_PER_ROUTE >= MAX_MATCHES_PER_RULE);
 // An idle upstream connection is given up before the idle client that might use it.
 const_assert!(UPSTREAM_IDLE_TIMEOUT_MS < IDLE_TIMEOUT_MS);
 const_assert!(ENDPOINT_SYNC_PERIOD_MS * 2 < ROUTER_SILENT_MS);
+const_assert!(ENDPOINT_SYNC_PERIOD_MS < ADDRESS_SILENT_MS && ADDRESS_SILENT_MS < ROUTER_SILENT_MS);
 // The longest head of a request: everything at its longest, the continue token all escaped, and
 // 256 bytes of fixed fields.
 const_assert!(

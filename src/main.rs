@@ -94,14 +94,21 @@ fn reserve(options: &Options, role: Role) {
 }
 
 fn memory_plan(options: &Options, role: Role) -> Plan {
-    let wanted = Wanted { role, keeps_state: !options.state_dir.is_empty() };
+    let keeps_state = !options.state_dir.is_empty();
+    let wanted = Wanted { role, keeps_state, has_health: options.health.is_some() };
     budget::plan(wanted, &options.capacities)
 }
 
 fn settings(options: &Options) -> Settings {
     let controller = Short::new(&options.controller_name).expect("the command line was checked");
     let standalone = matches!(options.command, Command::Run | Command::Check);
-    Settings { controller, standalone, pool: options.pool, router_service: options.router_service }
+    Settings {
+        controller,
+        standalone,
+        pool: options.pool,
+        gateway_service: options.gateway_service,
+        router_service: options.router_service,
+    }
 }
 
 /// The token in `--admin-token-file`, without the white space around it.
@@ -158,6 +165,7 @@ fn controller(options: &Options) -> i32 {
         kubeconfig: options.kubeconfig.clone(),
         lease_namespace: options.lease_namespace.clone(),
         admin: options.admin,
+        health: options.health,
     };
     let handle = match control::spawn(&control, &mut crew) {
         Ok(handle) => handle,
@@ -176,6 +184,7 @@ fn router_options(options: &Options) -> RouterOptions {
     RouterOptions {
         capacities: options.capacities,
         admin: options.admin,
+        health: options.health,
         token: token(options),
         state_dir: options.state_dir.clone(),
         listens: options.listens.clone(),

@@ -5,18 +5,22 @@
 
 use super::Controller;
 use crate::config::codec::bind_name;
-use crate::config::{Identity, Report, Snapshot};
-use crate::limits::{MAX_MESSAGE_BYTES, MAX_ROUTERS, PUSH_RETRY_MIN_MS, ROUTER_SILENT_MS};
+use crate::config::{Identity, Report, Snapshot, Source};
+use crate::limits::{
+    ADDRESS_SILENT_MS, MAX_MESSAGE_BYTES, MAX_ROUTERS, PUSH_RETRY_MIN_MS, ROUTER_SILENT_MS,
+};
 use crate::reconcile::status::{Rollout, Served};
 use crate::resource::{EndpointSlice, Key};
 use crate::stdx::{Duration, Instant, Now, Short, Table};
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 /// A router as the controller knows it.
 #[derive(Clone, Debug)]
 pub struct Router {
     /// Its admin address; port 0 for the router in this process.
     pub address: SocketAddr,
+    /// Whether its endpoint is ready; one that was given, not found, is.
+    pub endpoint_ready: bool,
     /// Its last report; None before the first one.
     pub report: Option<Report>,
     /// When it was last heard.
@@ -47,7 +51,8 @@ impl Controller {
         }
         self.statuses_due = true;
         self.roster_version += 1;
-        let router = Router { address, report: None, heard: now.mono, refused: None };
+        let (heard, endpoint_ready) = (now.mono, true);
+        let router = Router { address, endpoint_ready, report: None, heard, refused: None };
         self.routers.push(router).is_ok()
     }
 
@@ -60,7 +65,7 @@ impl Controller {
             return;
         }
         self.discovered = version;
-        let mut found = Table::<SocketAddr, { MAX_ROUTERS as usize }>::new();
+        let mut found = Table::<(SocketAddr, bool), { MAX_ROUTERS as usize }>::new();
         found.set_cap(self.routers.cap());
         let mut left_out = 0;
         let Controller { stores, work, .. } = self;
@@ -71,22 +76,36 @@ impl Controller {
             }
             let slice = &mut work.decoder.slice;
             stores.slices.load(handle, slice, &mut work.decoder.scratch);
-            for_each_router(slice, &service, |address| {
-                if !found.as_slice().contains(&address) {
-                    left_out += u64::from(found.push(address).is_err());
+            for_each_router(slice, &service, |address, ready| {
+                match found.as_mut_slice().iter_mut().find(|f| f.0 == address) {
+                    Some(known) => known.1 |= ready,
+                    None => left_out += u64::from(found.push((address, ready)).is_err()),
                 }
             });
         }
         self.counters.routers_left_out = left_out;
         let before = self.routers.len();
-        self.routers.retain(|r| found.as_slice().contains(&r.address));
+        self.routers.retain(|r| found.as_slice().iter().any(|f| f.0 == r.address));
         if self.routers.len() < before {
             self.roster_version += 1;
             self.statuses_due = true;
         }
-        for &address in found.as_slice() {
+        for &(address, ready) in found.as_slice() {
             assert!(self.add_router(address, now), "as many as the table holds");
+            let routers = self.routers.as_mut_slice();
+            let router = routers.iter_mut().find(|r| r.address == address).expect("added");
+            self.statuses_due |= router.endpoint_ready != ready;
+            router.endpoint_ready = ready;
         }
+    }
+
+    /// The addresses of all routers.
+    pub(super) fn nodes(&self) -> Table<IpAddr, { MAX_ROUTERS as usize }> {
+        let mut nodes = Table::new();
+        for router in self.routers.as_slice() {
+            nodes.push(router.address.ip()).expect("as many as routers");
+        }
+        nodes
     }
 
     /// A router reported.
@@ -154,8 +173,9 @@ impl Controller {
     }
 }
 
-/// The admin addresses in a slice of the routers' Service.
-fn for_each_router(slice: &EndpointSlice, service: &Key, mut each: impl FnMut(SocketAddr)) {
+/// The admin addresses in a slice of the routers' Service, and whether they are ready: by
+/// `serving`, since publishNotReadyAddresses makes every endpoint `ready`.
+fn for_each_router(slice: &EndpointSlice, service: &Key, mut each: impl FnMut(SocketAddr, bool)) {
     if slice.text.get(slice.service) != service.name.as_str() {
         return;
     }
@@ -164,7 +184,7 @@ fn for_each_router(slice: &EndpointSlice, service: &Key, mut each: impl FnMut(So
     let Some(port) = named.or(ports.first().filter(|_| ports.len() == 1)) else { return };
     for endpoint in slice.endpoints.as_slice() {
         if !endpoint.terminating && port.port != 0 {
-            each(SocketAddr::new(endpoint.ip(), port.port));
+            each(SocketAddr::new(endpoint.ip(), port.port), endpoint.serving);
         }
     }
 }
@@ -204,6 +224,17 @@ impl Rollout for Routers<'_> {
             (true, true) => Served::Waiting,
             (true, false) => Served::Yes,
         }
+    }
+
+    /// A router is ready by its endpoint and by a report of a configuration, and not silent.
+    fn next_node(&self, after: Option<IpAddr>) -> Option<IpAddr> {
+        let silent = Duration::from_millis(u64::from(ADDRESS_SILENT_MS));
+        let ready = self.routers.iter().filter(|r| {
+            let configured = r.report.as_ref().is_some_and(|p| p.source != Source::None);
+            r.endpoint_ready && configured && self.now.mono.since(r.heard) < silent
+        });
+        let addresses = ready.map(|r| r.address.ip()).filter(|&ip| after.is_none_or(|a| ip > a));
+        addresses.min()
     }
 }
 

@@ -3,6 +3,7 @@
 //! In: GatewayClasses and Gateways, oldest first. Out: [`GatewayState`] and [`ListenerState`] for
 //! attachment and status; binds and listeners of the Snapshot.
 
+use super::address_modes::{self, AddressMode};
 use super::addresses::Assigned;
 use super::certificates::{self, RefProblem};
 use super::{Settings, Work};
@@ -49,6 +50,8 @@ pub enum ListenerProblem {
     HostnameConflict,
     ProtocolConflict,
     PortUnavailable,
+    /// PortUnavailable too: the Service of the mode `service` has no such port.
+    NotInService,
     /// It does not fit the Snapshot.
     CapacityExceeded,
 }
@@ -71,7 +74,13 @@ pub struct ListenerState {
 }
 
 /// Works out all Gateways and fills binds and listeners of the Snapshot.
-pub fn build(stores: &Stores, settings: &Settings, work: &mut Work, out: &mut Snapshot) {
+pub fn build(
+    stores: &Stores,
+    settings: &Settings,
+    nodes: &[IpAddr],
+    work: &mut Work,
+    out: &mut Snapshot,
+) {
     work.gateways.clear();
     work.listeners.clear();
     work.addresses.clear();
@@ -93,9 +102,15 @@ pub fn build(stores: &Stores, settings: &Settings, work: &mut Work, out: &mut Sn
         let state = GatewayState { handle, listeners, addresses, problem };
         work.gateways.push(state).expect("as many as the store holds");
     }
-    assign_addresses(stores, settings, work);
+    match settings.address_mode() {
+        AddressMode::Manifests | AddressMode::Pool => assign_addresses(stores, settings, work),
+        AddressMode::Node | AddressMode::Service => {
+            address_modes::judge(stores, settings, nodes, work);
+        }
+    }
+    let in_service = settings.address_mode() == AddressMode::Service;
     for index in 0..work.gateways.len() {
-        serve(stores, work, index, out);
+        serve(stores, work, index, in_service, out);
     }
 }
 
@@ -210,7 +225,6 @@ fn assign(
     let start = assigned.len();
     let text = |t| gateway.text.get(t);
     let wanted = || gateway.addresses.as_slice().iter().filter(|a| !a.value.is_empty());
-    let spans_all = settings.standalone || !settings.pool.is_empty();
     if wanted().next().is_some() {
         if turn != Turn::Explicit {
             return (Span::EMPTY, GatewayProblem::None);
@@ -230,9 +244,8 @@ fn assign(
         return (Span { start, len: assigned.len() - start }, GatewayProblem::None);
     }
     if settings.pool.is_empty() {
-        let problem =
-            if spans_all { GatewayProblem::None } else { GatewayProblem::AddressNotAssigned };
-        return (Span::EMPTY, problem);
+        // Manifests in a folder: any address.
+        return (Span::EMPTY, GatewayProblem::None);
     }
     match turn {
         Turn::Explicit => {}
@@ -258,8 +271,9 @@ fn assign(
     (Span::EMPTY, GatewayProblem::None)
 }
 
-/// Puts binds and listeners of one Gateway into the Snapshot.
-fn serve(stores: &Stores, work: &mut Work, index: u32, out: &mut Snapshot) {
+/// Puts binds and listeners of one Gateway into the Snapshot. Routers `in_service`, behind the
+/// loaded Service, bind where it sends them what comes to a listener's port.
+fn serve(stores: &Stores, work: &mut Work, index: u32, in_service: bool, out: &mut Snapshot) {
     let state = work.gateways[index];
     if state.problem != GatewayProblem::None {
         return;
@@ -272,6 +286,12 @@ fn serve(stores: &Stores, work: &mut Work, index: u32, out: &mut Snapshot) {
             continue;
         }
         let listener = decoder.gateway.listeners[offset];
+        let port =
+            if in_service { decoder.service.target(listener.port) } else { Some(listener.port) };
+        let Some(port) = port else {
+            place.problem = ListenerProblem::NotInService;
+            continue;
+        };
         let refs = out.certificate_refs.len();
         let Ok(resolved) = certificates::resolve(stores, decoder, &listener, out) else {
             out.certificate_refs.truncate(refs);
@@ -279,12 +299,12 @@ fn serve(stores: &Stores, work: &mut Work, index: u32, out: &mut Snapshot) {
             continue;
         };
         place.certificate = resolved.problem;
-        let served = (state.addresses, resolved.served);
         if listener.certificates.len > 0 && resolved.served.len == 0 {
             // Nothing to serve it with: ResolvedRefs says so.
             continue;
         }
-        match add_listener(&decoder.gateway, &listener, addresses, served, out) {
+        let at = (addresses.get(state.addresses), port);
+        match add_listener(&decoder.gateway, &listener, at, resolved.served, out) {
             Ok(index) => place.index = Some(index),
             Err(problem) => place.problem = problem,
         }
@@ -294,8 +314,8 @@ fn serve(stores: &Stores, work: &mut Work, index: u32, out: &mut Snapshot) {
 fn add_listener(
     gateway: &Gateway,
     listener: &crate::resource::gateway::Listener,
-    assigned: &Assigned,
-    (addresses, certificates): (Span, Span),
+    (addresses, port): (impl Iterator<Item = IpAddr>, u16),
+    certificates: Span,
     out: &mut Snapshot,
 ) -> Result<u32, ListenerProblem> {
     let protocol = Protocol::parse(gateway.text.get(listener.protocol));
@@ -303,11 +323,11 @@ fn add_listener(
     let (binds, attachments, text) = (out.binds.len(), out.attachments.len(), out.text.len());
     let full = |Full| ListenerProblem::CapacityExceeded;
     let added = (|| {
-        let any = [IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-        let any = any.into_iter().filter(|_| addresses.len == 0);
-        for address in assigned.get(addresses).chain(any) {
-            let (port, is_tls) = (listener.port, protocol.is_tls());
-            let bind = Bind { transport: Transport::Tcp, address, port, is_tls };
+        let mut addresses = addresses.peekable();
+        let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let any = addresses.peek().is_none().then_some(any);
+        for address in addresses.chain(any) {
+            let bind = Bind { transport: Transport::Tcp, address, port, is_tls: protocol.is_tls() };
             let same = |b: &Bind| (b.address, b.port) == (address, port);
             let known = out.binds.as_slice().iter().position(same);
             if known.is_some_and(|index| out.binds[index as u32] != bind) {

@@ -8,6 +8,7 @@
 //! Architecture invariant: no IO, clock or randomness; nothing of an earlier run but what the
 //! stores hold (own addresses and conditions in status).
 
+pub mod address_modes;
 pub mod addresses;
 pub mod attach;
 pub mod certificates;
@@ -22,7 +23,9 @@ use crate::config::Snapshot;
 use crate::limits::*;
 use crate::resource::{Decoder, Key, Stores};
 use crate::stdx::{Short, Table, Zeroed, touch};
+use address_modes::AddressMode;
 use addresses::AddressPool;
+use core::net::IpAddr;
 use gateways::{GatewayState, ListenerState};
 
 /// What the operator chose.
@@ -32,8 +35,10 @@ pub struct Settings {
     pub controller: Short<253>,
     /// Manifests in a folder: addresses of the Gateway bind as written, endpoints may be loopback.
     pub standalone: bool,
-    /// Addresses that Gateways get, each one of its own; empty: all bind to any address.
+    /// Addresses that Gateways get, each one of its own; empty: another [`AddressMode`].
     pub pool: AddressPool,
+    /// The Service in front of the routers, whose addresses Gateways get; without a name: none.
+    pub gateway_service: Key,
     /// The Service whose endpoints are the routers; without a name: the routers are given.
     pub router_service: Key,
 }
@@ -42,8 +47,24 @@ crate::zeroed_struct!(Settings {
     controller: Short<253>,
     standalone: bool,
     pool: AddressPool,
+    gateway_service: Key,
     router_service: Key,
 });
+
+impl Settings {
+    /// How Gateways come by their addresses.
+    pub fn address_mode(&self) -> AddressMode {
+        if self.standalone {
+            AddressMode::Manifests
+        } else if !self.gateway_service.name.is_empty() {
+            AddressMode::Service
+        } else if !self.pool.is_empty() {
+            AddressMode::Pool
+        } else {
+            AddressMode::Node
+        }
+    }
+}
 
 /// Working memory of reconcile, reused by every run. Built in place.
 #[derive(Debug)]
@@ -96,10 +117,17 @@ impl Work {
     }
 }
 
-/// Fills the Snapshot (its identity stays empty) from the stores.
-pub fn build(stores: &Stores, settings: &Settings, work: &mut Work, out: &mut Snapshot) {
+/// Fills the Snapshot (its identity stays empty) from the stores. `nodes`: the addresses of all
+/// routers, ready or not, which are the nodes' own in the mode `node`.
+pub fn build(
+    stores: &Stores,
+    settings: &Settings,
+    nodes: &[IpAddr],
+    work: &mut Work,
+    out: &mut Snapshot,
+) {
     out.clear();
-    gateways::build(stores, settings, work, out);
+    gateways::build(stores, settings, nodes, work, out);
     resolve::index_slices(stores, work);
     translate::routes(stores, settings, work, out);
     debug_assert_eq!(out.validate(), Ok(()));

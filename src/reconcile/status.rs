@@ -5,6 +5,7 @@
 //! the object or stamps) with their digest; equal to the observed one when nothing is to be
 //! written.
 
+use super::address_modes::{AddressMode, Shown, shown_addresses};
 use super::attach::Attachment;
 use super::gateways::{GatewayProblem, GatewayState, ListenerProblem, ListenerState, is_ours};
 use super::resolve::{RefProblem, Resolver};
@@ -17,6 +18,7 @@ use crate::resource::{Kind, Meta, Stores};
 use crate::stdx::Short;
 use crate::wire::json::JsonWriter;
 use core::fmt;
+use core::net::IpAddr;
 
 /// Extended features that are whole today (GatewayClass.status.supportedFeatures), sorted.
 pub const SUPPORTED_FEATURES: [&str; 10] = [
@@ -36,6 +38,9 @@ pub const SUPPORTED_FEATURES: [&str; 10] = [
 pub trait Rollout {
     /// Whether a Gateway is served by every router that counts.
     fn gateway(&self, key: &crate::resource::Key) -> Served;
+
+    /// Of the nodes with a ready router, the lowest address above `after`.
+    fn next_node(&self, after: Option<IpAddr>) -> Option<IpAddr>;
 }
 
 /// Whether the routers serve the current Snapshot for a Gateway.
@@ -95,7 +100,7 @@ pub fn statuses(
     classes(stores, settings, work, buffer, sink);
     for index in 0..work.gateways.len() {
         let state = work.gateways[index];
-        gateway(stores, work, &state, rollout, buffer, sink);
+        gateway(stores, settings, work, &state, rollout, buffer, sink);
     }
     for (place, handle) in (0..).zip(stores.routes.by_age()) {
         stores.routes.load(handle, &mut work.decoder.route, &mut work.decoder.scratch);
@@ -143,15 +148,22 @@ fn classes(
 
 fn gateway(
     stores: &Stores,
+    settings: &Settings,
     work: &mut Work,
     state: &GatewayState,
     rollout: &impl Rollout,
     buffer: &mut [u8],
     sink: &mut impl Sink,
 ) {
-    let gateway = &mut work.decoder.gateway;
-    stores.gateways.load(state.handle, gateway, &mut work.decoder.scratch);
+    let crate::resource::Decoder { gateway, service, scratch, .. } = &mut work.decoder;
+    stores.gateways.load(state.handle, gateway, scratch);
     let served = rollout.gateway(&gateway.meta.key);
+    let (mode, key) = (settings.address_mode(), &settings.gateway_service);
+    if let Some(handle) = stores.services.find_parts(key.namespace.as_str(), key.name.as_str()) {
+        stores.services.load(handle, service, scratch);
+    }
+    let given = work.addresses.get(state.addresses);
+    let shown = shown_addresses(mode, gateway, state.problem, given, service, rollout);
     let listeners = &work.listeners.as_slice()[state.listeners.range()];
     let mut json = JsonWriter::new(buffer);
     json.begin_object().key("conditions").begin_array();
@@ -162,17 +174,10 @@ fn gateway(
     let kept = gateway.programmed_generation;
     let waits = served == Served::Waiting && kept >= 0;
     writer.generation = if waits { kept } else { generation };
-    gateway_programmed(&mut writer, state.problem, listeners, &served, waits);
+    gateway_programmed(&mut writer, (mode, shown.problem), listeners, &served, waits);
     writer.generation = generation;
-    writer.json.end_array().key("addresses").begin_array();
-    for address in work.addresses.get(state.addresses) {
-        let text = Short::<48>::truncated(format_args!("{address}"));
-        writer.digest.field("IPAddress");
-        writer.digest.field(text.as_str());
-        writer.json.begin_object().member("type", "IPAddress");
-        writer.json.member("value", text.as_str()).end_object();
-    }
-    writer.json.end_array().key("listeners").begin_array();
+    addresses(&mut writer, &shown);
+    writer.json.key("listeners").begin_array();
     for (listener, judged) in gateway.listeners.as_slice().iter().zip(listeners) {
         let name = gateway.text.get(listener.name);
         let programmed = state.problem == GatewayProblem::None && (served == Served::Yes || waits);
@@ -190,6 +195,17 @@ fn gateway(
     if let Ok(body) = json.finish() {
         sink.status(Kind::Gateway, &gateway.meta, gateway.observed, wanted, body);
     }
+}
+
+fn addresses(writer: &mut Writer<'_, '_>, shown: &Shown) {
+    writer.json.end_array().key("addresses").begin_array();
+    for address in shown.addresses.as_slice() {
+        let (kind, value) = (address.kind(), address.value.as_str());
+        writer.digest.field(kind);
+        writer.digest.field(value);
+        writer.json.begin_object().member("type", kind).member("value", value).end_object();
+    }
+    writer.json.end_array();
 }
 
 fn gateway_accepted(writer: &mut Writer<'_, '_>, p: GatewayProblem, listeners: &[ListenerState]) {
@@ -217,7 +233,7 @@ fn gateway_accepted(writer: &mut Writer<'_, '_>, p: GatewayProblem, listeners: &
 
 fn gateway_programmed(
     writer: &mut Writer<'_, '_>,
-    problem: GatewayProblem,
+    (mode, problem): (AddressMode, GatewayProblem),
     listeners: &[ListenerState],
     served: &Served,
     waits: bool,
@@ -228,14 +244,13 @@ fn gateway_programmed(
         (GatewayProblem::InvalidParameters | GatewayProblem::UnsupportedAddress, _) => {
             no("Invalid", "the Gateway is not accepted");
         }
+        (GatewayProblem::AddressNotAssigned, Served::NoRouter) if mode == AddressMode::Node => {
+            no("NoResources", "no router is ready");
+        }
         (GatewayProblem::AddressNotAssigned, _) => {
-            let message = "no free address: enlarge --gateway-addresses";
-            no("AddressNotAssigned", message);
+            no("AddressNotAssigned", mode.not_assigned());
         }
-        (GatewayProblem::AddressNotUsable, _) => {
-            let message = "an address of spec.addresses is not in --gateway-addresses or is taken";
-            no("AddressNotUsable", message);
-        }
+        (GatewayProblem::AddressNotUsable, _) => no("AddressNotUsable", mode.not_usable()),
         (GatewayProblem::None, _) if !valid => no("Invalid", "no listener can be served"),
         (GatewayProblem::None, Served::NoRouter) => {
             no("NoResources", "no router is ready");
@@ -268,30 +283,7 @@ fn listener_status(
         writer.json.member("kind", Kind::HttpRoute.name()).end_object();
     }
     writer.json.end_array().key("conditions").begin_array();
-    match state.problem {
-        ListenerProblem::None => writer.is("Accepted", true, "Accepted", "the listener is valid"),
-        ListenerProblem::UnsupportedProtocol => {
-            let message = "only HTTP and HTTPS are supported in this release";
-            writer.is("Accepted", false, "UnsupportedProtocol", message);
-        }
-        ListenerProblem::HostnameConflict => {
-            let message = "another listener of this Gateway has the same port and hostname";
-            writer.is("Accepted", false, "HostnameConflict", message);
-        }
-        ListenerProblem::ProtocolConflict => {
-            let message = "another listener of this Gateway has the same port, other protocol";
-            writer.is("Accepted", false, "ProtocolConflict", message);
-        }
-        ListenerProblem::PortUnavailable => {
-            let message = "an older Gateway has this address and port, with the same hostname or \
-                           another protocol";
-            writer.is("Accepted", false, "PortUnavailable", message);
-        }
-        ListenerProblem::CapacityExceeded => {
-            let message = "more than --max-config-listeners, --max-config-binds or -attachments";
-            writer.is("Accepted", false, "CapacityExceeded", message);
-        }
-    }
+    listener_accepted(writer, state.problem);
     listener_programmed(writer, state, (programmed, observed));
     if let Some((name, problem)) = wrong {
         let (reason, what) = certificate_problem(*problem);
@@ -339,6 +331,37 @@ fn certificate_problem(problem: certificates::RefProblem) -> (&'static str, &'st
         RefNotPermitted => ("RefNotPermitted", "needs a ReferenceGrant"),
         NotFound => ("InvalidCertificateRef", "is not there, or not of type kubernetes.io/tls"),
         Pair(problem) => ("InvalidCertificateRef", problem.text()),
+    }
+}
+
+fn listener_accepted(writer: &mut Writer<'_, '_>, problem: ListenerProblem) {
+    match problem {
+        ListenerProblem::None => writer.is("Accepted", true, "Accepted", "the listener is valid"),
+        ListenerProblem::UnsupportedProtocol => {
+            let message = "only HTTP and HTTPS are supported in this release";
+            writer.is("Accepted", false, "UnsupportedProtocol", message);
+        }
+        ListenerProblem::HostnameConflict => {
+            let message = "another listener of this Gateway has the same port and hostname";
+            writer.is("Accepted", false, "HostnameConflict", message);
+        }
+        ListenerProblem::ProtocolConflict => {
+            let message = "another listener of this Gateway has the same port, other protocol";
+            writer.is("Accepted", false, "ProtocolConflict", message);
+        }
+        ListenerProblem::PortUnavailable => {
+            let message = "an older Gateway has this address and port, with the same hostname or \
+                           another protocol";
+            writer.is("Accepted", false, "PortUnavailable", message);
+        }
+        ListenerProblem::NotInService => {
+            let message = "the Service of --gateway-service has no such port, or names its target";
+            writer.is("Accepted", false, "PortUnavailable", message);
+        }
+        ListenerProblem::CapacityExceeded => {
+            let message = "more than --max-config-listeners, --max-config-binds or -attachments";
+            writer.is("Accepted", false, "CapacityExceeded", message);
+        }
     }
 }
 

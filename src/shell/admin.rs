@@ -4,7 +4,9 @@
 //! are closed, so that nobody can keep the port from a controller's push.
 
 use crate::admin::{Connection, Request, Step};
-use crate::limits::{ADMIN_TIMEOUT_MS, Capacities, LIMITS, MAX_ADMIN_CONNECTIONS};
+use crate::limits::{
+    ADMIN_INPUT_BYTES, ADMIN_TIMEOUT_MS, Capacities, LIMITS, MAX_RECORD_SIZE_BYTES,
+};
 use crate::shell::clock;
 use crate::shell::place::boxed_zeroed;
 use crate::stdx::{Duration, Instant, Now};
@@ -16,8 +18,11 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::vec::Vec;
 
+const ADMIN_INPUT: usize = ADMIN_INPUT_BYTES as usize;
+const ADMIN_RECORD: usize = MAX_RECORD_SIZE_BYTES as usize;
+
 /// What the requests of an admin port mean. `id` tells the connection.
-pub trait Service {
+pub trait Service<const INPUT: usize = ADMIN_INPUT, const RECORD: usize = ADMIN_RECORD> {
     /// A request begins; an error refuses it (status, text).
     fn begin(&mut self, id: usize, request: &Request, now: Now) -> Result<(), (u16, &'static str)>;
 
@@ -25,51 +30,54 @@ pub trait Service {
     fn line(&mut self, id: usize, line: &[u8], now: Now) -> bool;
 
     /// The request is whole (or was cut short by `line`): answer it.
-    fn end(&mut self, id: usize, connection: &mut Connection, now: Now);
+    fn end(&mut self, id: usize, connection: &mut Connection<INPUT, RECORD>, now: Now);
 
     /// An answer that `end` still owed: give it, or go on owing it.
-    fn owed(&mut self, id: usize, connection: &mut Connection, now: Now);
+    fn owed(&mut self, id: usize, connection: &mut Connection<INPUT, RECORD>, now: Now);
 
     /// The next piece of a streamed answer.
-    fn piece(&mut self, id: usize, connection: &mut Connection);
+    fn piece(&mut self, id: usize, connection: &mut Connection<INPUT, RECORD>);
 
     /// The connection is gone.
     fn gone(&mut self, id: usize);
 }
 
-struct Place {
+struct Place<const INPUT: usize, const RECORD: usize> {
     stream: Option<TcpStream>,
-    machine: Box<Connection>,
+    machine: Box<Connection<INPUT, RECORD>>,
     active: Instant,
 }
 
 /// The sockets of one admin port.
 #[expect(missing_debug_implementations, reason = "sockets say nothing")]
-pub struct Server {
+pub struct Server<const INPUT: usize = ADMIN_INPUT, const RECORD: usize = ADMIN_RECORD> {
     poll: Poll,
     events: Events,
     listener: TcpListener,
-    places: Vec<Place>,
+    places: Vec<Place<INPUT, RECORD>>,
+    evicts: bool,
 }
 
 /// The token by which others wake the thread: `mio::Waker::new(server.registry(), WAKE)`.
 pub const WAKE: Token = Token(usize::MAX);
 const LISTENER: Token = Token(usize::MAX - 1);
 
-impl Server {
-    /// Binds and takes the memory it needs for good.
-    pub fn bind(address: SocketAddr) -> std::io::Result<Server> {
+impl<const INPUT: usize, const RECORD: usize> Server<INPUT, RECORD> {
+    /// Binds and takes the memory it needs for good, for so many connections at once. When all
+    /// places are taken, a new client waits; or, where the port `evicts`, the one that was silent
+    /// for longest makes way.
+    pub fn bind(address: SocketAddr, connections: u32, evicts: bool) -> std::io::Result<Self> {
         let poll = Poll::new()?;
         let mut listener = TcpListener::bind(address)?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let place = |_| Place { stream: None, machine: boxed_zeroed(), active: Instant::default() };
-        let places = (0..MAX_ADMIN_CONNECTIONS).map(place).collect();
-        Ok(Server { poll, events: Events::with_capacity(64), listener, places })
+        let places = (0..connections).map(place).collect();
+        Ok(Server { poll, events: Events::with_capacity(64), listener, places, evicts })
     }
 
-    /// Bytes it holds: a line of the memory plan.
-    pub fn bytes() -> u64 {
-        u64::from(MAX_ADMIN_CONNECTIONS) * size_of::<Connection>() as u64
+    /// Bytes it holds for so many connections: a line of the memory plan.
+    pub fn bytes(connections: u32) -> u64 {
+        u64::from(connections) * size_of::<Connection<INPUT, RECORD>>() as u64
     }
 
     /// The address bound.
@@ -83,7 +91,7 @@ impl Server {
     }
 
     /// Waits for at most `timeout` (a moment only while answers are owed) and serves what came.
-    pub fn turn(&mut self, service: &mut impl Service, timeout: Duration) {
+    pub fn turn(&mut self, service: &mut impl Service<INPUT, RECORD>, timeout: Duration) {
         let owes = self.places.iter().any(|p| p.stream.is_some() && p.machine.is_waiting());
         let timeout = if owes { Duration::from_millis(1) } else { timeout };
         let timeout = core::time::Duration::from_nanos(timeout.0);
@@ -114,38 +122,57 @@ impl Server {
                 place.close(id, service);
             }
         }
-        if accept || self.places.iter().any(|p| p.stream.is_none()) {
+        if accept || self.evicts || self.places.iter().any(|p| p.stream.is_none()) {
             self.accept(service, now);
         }
     }
 
     /// Takes clients while there is a place; the kernel keeps the others waiting.
-    fn accept(&mut self, service: &mut impl Service, now: Now) {
+    fn accept(&mut self, service: &mut impl Service<INPUT, RECORD>, now: Now) {
         for id in 0..self.places.len() {
             if self.places[id].stream.is_some() {
                 continue;
             }
-            let Ok((mut stream, _)) = self.listener.accept() else { return };
-            let both = Interest::READABLE | Interest::WRITABLE;
-            let registered = self.poll.registry().register(&mut stream, Token(id), both);
-            if registered.is_ok() && stream.set_nodelay(true).is_ok() {
-                let place = &mut self.places[id];
-                place.machine.clear();
-                (place.stream, place.active) = (Some(stream), now.mono);
-                place.serve(id, service, now);
-            }
+            let Ok((stream, _)) = self.listener.accept() else { return };
+            self.place(id, stream, service, now);
+        }
+        // At most once around in a turn; whoever still waits is taken in the next.
+        for _ in 0..if self.evicts { self.places.len() } else { 0 } {
+            let Ok((stream, _)) = self.listener.accept() else { return };
+            let all = self.places.iter().enumerate();
+            let Some((id, _)) = all.min_by_key(|(_, place)| place.active) else { return };
+            self.places[id].close(id, service);
+            self.place(id, stream, service, now);
+        }
+    }
+
+    /// Gives a client a free place.
+    fn place(
+        &mut self,
+        id: usize,
+        mut stream: TcpStream,
+        service: &mut impl Service<INPUT, RECORD>,
+        now: Now,
+    ) {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let registered = self.poll.registry().register(&mut stream, Token(id), both);
+        if registered.is_ok() && stream.set_nodelay(true).is_ok() {
+            let place = &mut self.places[id];
+            place.machine.clear();
+            (place.stream, place.active) = (Some(stream), now.mono);
+            place.serve(id, service, now);
         }
     }
 }
 
-impl Place {
-    fn close(&mut self, id: usize, service: &mut impl Service) {
+impl<const INPUT: usize, const RECORD: usize> Place<INPUT, RECORD> {
+    fn close(&mut self, id: usize, service: &mut impl Service<INPUT, RECORD>) {
         self.stream = None;
         service.gone(id);
     }
 
     /// Reads, answers and writes until the socket would block.
-    fn serve(&mut self, id: usize, service: &mut impl Service, now: Now) {
+    fn serve(&mut self, id: usize, service: &mut impl Service<INPUT, RECORD>, now: Now) {
         loop {
             if !self.write(id, service) {
                 return self.close(id, service);
@@ -168,7 +195,7 @@ impl Place {
     }
 
     /// Takes what was received; true when there is an answer to write.
-    fn steps(&mut self, id: usize, service: &mut impl Service, now: Now) -> bool {
+    fn steps(&mut self, id: usize, service: &mut impl Service<INPUT, RECORD>, now: Now) -> bool {
         loop {
             match self.machine.step() {
                 Step::More => return false,
@@ -198,7 +225,7 @@ impl Place {
     }
 
     /// Writes the answer as far as it goes; false when the connection is done for.
-    fn write(&mut self, id: usize, service: &mut impl Service) -> bool {
+    fn write(&mut self, id: usize, service: &mut impl Service<INPUT, RECORD>) -> bool {
         let Some(stream) = &mut self.stream else { return false };
         loop {
             if self.machine.wants_piece() {
@@ -261,7 +288,7 @@ mod tests {
 
     #[test]
     fn requests_over_a_socket() {
-        let mut server = Server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut server = <Server>::bind("127.0.0.1:0".parse().unwrap(), 8, false).unwrap();
         let address = server.address().unwrap();
         let client = std::thread::Builder::new().spawn(move || {
             let mut stream = std::net::TcpStream::connect(address).unwrap();

@@ -12,6 +12,7 @@ use crate::router::update::Updater;
 use crate::shell::controller::endpoint_sync::Reporters;
 use crate::shell::controller::main_loop::Pushers;
 use crate::shell::controller::status_writer::StatusWriter;
+use crate::shell::health;
 use crate::shell::kube::access::Access;
 use crate::shell::kube::credentials::Credentials;
 use crate::shell::kube::transport::Transport;
@@ -31,20 +32,24 @@ pub struct Wanted {
     pub role: Role,
     /// The configuration is kept in a folder.
     pub keeps_state: bool,
+    /// There is a plain port for probes.
+    pub has_health: bool,
 }
 
-/// Threads that are spawned: the log thread, the admin thread, and the role's own.
+/// Threads that are spawned: the log thread, the admin thread, the health thread if there is one,
+/// and the role's own.
 pub fn threads(wanted: Wanted, c: &Capacities) -> u64 {
     // Per watched kind one; controller, status writer, endpoint sync.
     let controller = Watched::ALL.len() as u64 + 3;
     // The file thread saves the state.
     let router = u64::from(c.max_workers) + u64::from(wanted.keeps_state);
-    2 + match wanted.role {
-        Role::Controller => controller,
-        Role::Router => router,
-        // The controller thread alone: manifests need no watches.
-        Role::Standalone => router + 1,
-    }
+    2 + u64::from(wanted.has_health)
+        + match wanted.role {
+            Role::Controller => controller,
+            Role::Router => router,
+            // The controller thread alone: manifests need no watches.
+            Role::Standalone => router + 1,
+        }
 }
 
 /// The whole plan: the core's parts and the shell's.
@@ -76,6 +81,9 @@ pub fn plan(wanted: Wanted, c: &Capacities) -> Plan {
             plan.add("state file", 1, FileThread::bytes());
         }
         add_parser(&mut plan, "JSON slots", 1, JSON_SLOT_BYTES);
+    }
+    if wanted.has_health {
+        plan.add("health connections", MAX_HEALTH_CONNECTIONS.into(), health::bytes());
     }
     let threads = threads(wanted, c);
     plan.add("thread stacks", threads, threads * u64::from(THREAD_STACK_BYTES));
@@ -174,7 +182,7 @@ mod tests {
     #[test]
     fn defaults_fit_the_preset_node() {
         for role in [Role::Controller, Role::Router, Role::Standalone] {
-            let wanted = Wanted { role, keeps_state: true };
+            let wanted = Wanted { role, keeps_state: true, has_health: true };
             let plan = plan(wanted, &Capacities::DEFAULT);
             let mut text = String::new();
             crate::plan::print(&plan, &mut text).unwrap();
@@ -187,7 +195,7 @@ mod tests {
     fn every_capacity_counts_somewhere() {
         let total = |c: &Capacities| {
             let roles = [Role::Controller, Role::Router, Role::Standalone];
-            let wanted = |role| Wanted { role, keeps_state: true };
+            let wanted = |role| Wanted { role, keeps_state: true, has_health: true };
             roles.map(|role| plan(wanted(role), c).total()).iter().sum::<u64>()
         };
         let least = total(&Capacities::DEFAULT);
@@ -206,7 +214,7 @@ mod tests {
         let mut capacities = Capacities::DEFAULT;
         capacities.set("MAX_CONNECTIONS", MAX_CONNECTIONS).unwrap();
         capacities.set("MAX_WORKERS", MAX_WORKERS).unwrap();
-        let wanted = Wanted { role: Role::Router, keeps_state: false };
+        let wanted = Wanted { role: Role::Router, keeps_state: false, has_health: false };
         let error = plan(wanted, &capacities).check(PRESET_NODE_BYTES.into()).unwrap_err();
         assert!(error.planned > error.available && error.largest.bytes > 0, "{error}");
     }

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod controller;
 pub mod entropy;
 pub mod files;
+pub mod health;
 pub mod json;
 pub mod kube;
 pub mod log;

@@ -129,6 +129,7 @@ impl Process {
             controller: Short::new(CONTROLLER).expect("short enough"),
             standalone: false,
             pool: AddressPool::parse("10.240.0.1-10.240.0.3").expect("three addresses"),
+            gateway_service: Key::default(),
             router_service: Key::default(),
         };
         controller.init(settings, caps);

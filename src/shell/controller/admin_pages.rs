@@ -7,13 +7,14 @@ use crate::limits::Capacities;
 use crate::metrics::Metrics;
 use crate::resource::Kind;
 use crate::shell::admin::{Service, write_limits};
+use crate::shell::health::{self, Health};
 use crate::stdx::Now;
 use crate::wire::json::JsonWriter;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 /// The pages.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AdminPages {
     numbers: Arc<Numbers>,
     capacities: Capacities,
@@ -23,6 +24,22 @@ impl AdminPages {
     /// Pages that show these numbers.
     pub fn new(numbers: Arc<Numbers>, capacities: Capacities) -> Self {
         AdminPages { numbers, capacities }
+    }
+
+    fn config(&self, out: &mut [u8]) -> Option<usize> {
+        let get = |place: &AtomicU64| place.load(Ordering::Relaxed);
+        let mut json = JsonWriter::new(out);
+        json.begin_object().key("epoch").number(get(&self.numbers.epoch));
+        json.key("generation").number(get(&self.numbers.generation));
+        json.key("routes").number(get(&self.numbers.routes)).end_object();
+        json.finish().ok().map(str::len)
+    }
+}
+
+impl Health for AdminPages {
+    fn ready(&self) -> Result<(), &'static str> {
+        let ready = self.numbers.ready.load(Ordering::Relaxed);
+        if ready { Ok(()) } else { Err("not every kind has synced") }
     }
 
     fn metrics(&self, out: &mut [u8]) -> Option<usize> {
@@ -52,15 +69,6 @@ impl AdminPages {
         }
         metrics.finish()
     }
-
-    fn config(&self, out: &mut [u8]) -> Option<usize> {
-        let get = |place: &AtomicU64| place.load(Ordering::Relaxed);
-        let mut json = JsonWriter::new(out);
-        json.begin_object().key("epoch").number(get(&self.numbers.epoch));
-        json.key("generation").number(get(&self.numbers.generation));
-        json.key("routes").number(get(&self.numbers.routes)).end_object();
-        json.finish().ok().map(str::len)
-    }
 }
 
 impl Service for AdminPages {
@@ -76,13 +84,11 @@ impl Service for AdminPages {
     }
 
     fn end(&mut self, _: usize, connection: &mut Connection, _: Now) {
+        if health::answer(self, connection) {
+            return;
+        }
         let path = connection.request().path;
-        let ready = self.numbers.ready.load(Ordering::Relaxed);
         match path.as_str() {
-            "/healthz" => connection.answer_text(200, format_args!("ok")),
-            "/readyz" if ready => connection.answer_text(200, format_args!("ok")),
-            "/readyz" => connection.answer_text(503, format_args!("not every kind has synced")),
-            "/metrics" => connection.answer(200, Metrics::CONTENT_TYPE, |out| self.metrics(out)),
             "/config" => connection.answer(200, "application/json", |out| self.config(out)),
             "/limits" => connection
                 .answer(200, "application/json", |out| write_limits(&self.capacities, out)),

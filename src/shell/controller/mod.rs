@@ -16,10 +16,11 @@ pub mod status_writer;
 
 use crate::controller::Controller;
 use crate::kube::kind::Watched;
-use crate::limits::Capacities;
+use crate::limits::{Capacities, MAX_ADMIN_CONNECTIONS};
 use crate::reconcile::Settings;
 use crate::resource::Kind;
 use crate::shell::admin::Server;
+use crate::shell::health;
 use crate::shell::kube::access::Access;
 use crate::shell::kube::api_client::ApiClient;
 use crate::shell::kube::record::AsJson;
@@ -65,6 +66,8 @@ pub struct ControllerOptions {
     pub lease_namespace: String,
     /// Own admin port.
     pub admin: SocketAddr,
+    /// Plain port for probes and metrics.
+    pub health: Option<SocketAddr>,
 }
 
 /// How the role is ended.
@@ -219,9 +222,12 @@ fn spawn_admin(
     stop: &Arc<AtomicBool>,
     crew: &mut Crew,
 ) -> Result<(), String> {
-    let server = Server::bind(options.admin);
+    let server = <Server>::bind(options.admin, MAX_ADMIN_CONNECTIONS, false);
     let mut server = server.map_err(|error| format!("--admin {}: {error}", options.admin))?;
     let mut pages = AdminPages::new(numbers.clone(), options.capacities);
+    if let Some(address) = options.health {
+        health::spawn(address, pages.clone(), stop, crew)?;
+    }
     let stop = stop.clone();
     crew.spawn("admin", move |gate| {
         gate.wait();

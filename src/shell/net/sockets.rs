@@ -6,7 +6,7 @@
 use crate::limits::{Capacities, LISTEN_BACKLOG};
 use crate::router::io::Errno;
 use core::mem::size_of;
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use libc::{c_int, c_void, sockaddr_storage, socklen_t};
 use mio::net::{TcpListener, TcpStream};
 use std::io;
@@ -85,6 +85,17 @@ fn with_sockaddr<R>(
 
 /// Listens. SO_REUSEPORT lets each worker have a listener of its own at the same address.
 pub fn listen(address: &SocketAddr, buffer_bytes: u32) -> Result<TcpListener, Errno> {
+    match listen_at(address, buffer_bytes) {
+        // A kernel without IPv6: any address is any of IPv4.
+        Err(Errno(libc::EAFNOSUPPORT)) if address.ip() == Ipv6Addr::UNSPECIFIED => {
+            let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+            listen_at(&any, buffer_bytes)
+        }
+        result => result,
+    }
+}
+
+fn listen_at(address: &SocketAddr, buffer_bytes: u32) -> Result<TcpListener, Errno> {
     let socket = socket(address, buffer_bytes)?;
     let fd = socket.as_raw_fd();
     set(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;

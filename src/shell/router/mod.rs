@@ -12,11 +12,12 @@ pub mod state_file;
 use crate::config::local::Change;
 use crate::config::storage::Writer;
 use crate::config::{ConfigStorage, Source};
-use crate::limits::{Capacities, SLOT_RESERVE_BYTES};
+use crate::limits::{Capacities, MAX_ADMIN_CONNECTIONS, SLOT_RESERVE_BYTES};
 use crate::router::update::{UpdateError, Updater};
 use crate::router::{Options, Worker};
 use crate::shell::admin::Server;
 use crate::shell::files::Folder;
+use crate::shell::health;
 use crate::shell::log::log;
 use crate::shell::memory::make_reserve;
 use crate::shell::net::{Traffic, run_worker};
@@ -43,6 +44,8 @@ pub struct RouterOptions {
     pub capacities: Capacities,
     /// Admin port.
     pub admin: SocketAddr,
+    /// Plain port for probes and metrics.
+    pub health: Option<SocketAddr>,
     /// Token that a push needs; empty: none.
     pub token: String,
     /// Where the last good configuration is kept; empty: nowhere.
@@ -170,12 +173,15 @@ pub fn spawn(
             thread.run(saved);
         });
     }
-    let server = Server::bind(options.admin);
+    let server = <Server>::bind(options.admin, MAX_ADMIN_CONNECTIONS, false);
     let mut server = server.map_err(|error| format!("--admin {}: {error}", options.admin))?;
     let token = Short::new(&options.token).map_err(|_| "the admin token is too long")?;
     let (own, given) = if own_writer { (Some(writer), None) } else { (None, Some(writer)) };
     let mut pages = Pages::new(shown.clone(), own, updater, token, options, certificates);
     let stop = Arc::new(AtomicBool::new(false));
+    if let Some(address) = options.health {
+        health::spawn(address, shown.clone(), &stop, crew)?;
+    }
     let stopped = stop.clone();
     crew.spawn("admin", move |gate| {
         parse_slot::prepare();

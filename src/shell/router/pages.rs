@@ -18,6 +18,7 @@ use crate::resource::document::Document;
 use crate::router::Counters;
 use crate::router::update::{Taken, UpdateError, Updater};
 use crate::shell::admin::{Service, write_limits};
+use crate::shell::health::{self, Health};
 use crate::shell::json;
 use crate::shell::log::log;
 use crate::shell::net::Control;
@@ -74,6 +75,31 @@ impl Shown {
             }
         });
         report
+    }
+}
+
+impl Health for Shown {
+    fn ready(&self) -> Result<(), &'static str> {
+        let ready = self.served.get().source != Source::None && self.is_adopted();
+        if ready { Ok(()) } else { Err("nothing is served yet") }
+    }
+
+    fn metrics(&self, out: &mut [u8]) -> Option<usize> {
+        let mut metrics = Metrics::new(out);
+        let served = self.served.get().identity;
+        metrics.gauge("serval_router_epoch", "Epoch of what is served", served.epoch);
+        metrics.gauge("serval_router_generation", "Its generation", served.generation);
+        for (place, name) in Counters::NAMES.iter().enumerate() {
+            let all = self.controls.iter().map(|c| c.status().counter(place)).sum();
+            let gauge = matches!(*name, "clients" | "upstreams");
+            let suffix = if gauge { "" } else { "_total" };
+            let full = Short::<64>::truncated(format_args!("serval_router_{name}{suffix}"));
+            match gauge {
+                true => metrics.gauge(full.as_str(), "docs/OPERATING.md", all),
+                false => metrics.counter(full.as_str(), "docs/OPERATING.md", all),
+            }
+        }
+        metrics.finish()
     }
 }
 
@@ -288,24 +314,6 @@ impl Pages {
         json.finish().ok().map(str::len)
     }
 
-    fn metrics(&self, out: &mut [u8]) -> Option<usize> {
-        let mut metrics = Metrics::new(out);
-        let served = self.shown.served.get().identity;
-        metrics.gauge("serval_router_epoch", "Epoch of what is served", served.epoch);
-        metrics.gauge("serval_router_generation", "Its generation", served.generation);
-        for (place, name) in Counters::NAMES.iter().enumerate() {
-            let all = self.shown.controls.iter().map(|c| c.status().counter(place)).sum();
-            let gauge = matches!(*name, "clients" | "upstreams");
-            let suffix = if gauge { "" } else { "_total" };
-            let full = Short::<64>::truncated(format_args!("serval_router_{name}{suffix}"));
-            match gauge {
-                true => metrics.gauge(full.as_str(), "docs/OPERATING.md", all),
-                false => metrics.counter(full.as_str(), "docs/OPERATING.md", all),
-            }
-        }
-        metrics.finish()
-    }
-
     /// A page under /routes or /pools.
     fn show(&mut self, id: usize, target: Target<'_>, connection: &mut Connection) {
         const JSON: &str = "application/json";
@@ -333,14 +341,12 @@ impl Pages {
     }
 
     fn page(&mut self, id: usize, connection: &mut Connection) {
+        if health::answer(&self.shown, connection) {
+            return;
+        }
         let path = connection.request().path;
-        let ready = self.shown.served.get().source != Source::None && self.shown.is_adopted();
         match path.as_str() {
-            "/healthz" => connection.answer_text(200, format_args!("ok")),
-            "/readyz" if ready => connection.answer_text(200, format_args!("ok")),
-            "/readyz" => connection.answer_text(503, format_args!("nothing is served yet")),
             "/status" => connection.answer(200, "application/json", |out| self.write_report(out)),
-            "/metrics" => connection.answer(200, Metrics::CONTENT_TYPE, |out| self.metrics(out)),
             "/limits" => connection
                 .answer(200, "application/json", |out| write_limits(&self.capacities, out)),
             "/config" => {

@@ -78,7 +78,7 @@ pub extern "C" fn serval_entry_points(controller: &mut Controller) -> usize {
         RouteTable::build, RouteTable::find,
         Watch::start, Watch::input, Watch::poll_output, Watch::tick,
         Exchange::input, Exchange::poll_output, LeaseEpoch::input, StatusPatch::input,
-        admin::Connection::step, admin::Connection::sent,
+        <admin::Connection>::step, <admin::Connection>::sent,
         RequestHead::parse, ResponseHead::parse,
         LogRing::split, LogWriter::write, LogReader::take_dropped,
     }
