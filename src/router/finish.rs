@@ -14,6 +14,11 @@ use crate::wire::http1::render;
 /// The reason phrases of the router's own answers (RFC 9110 section 15).
 pub fn reason(status: u16) -> &'static str {
     match status {
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
         404 => "Not Found",
         408 => "Request Timeout",
@@ -163,6 +168,36 @@ impl Worker {
         self.counters.response(status);
         self.counters.answers += 1;
         self.send(io, client, Chunk { buf, start: start as u32, len });
+        self.client_done(io, client, close);
+    }
+
+    /// Answers a client that has no exchange with what was rendered into `head`.
+    pub(super) fn answer_rendered<I: Io>(
+        &mut self,
+        io: &mut I,
+        client: u32,
+        (status, close): (u16, bool),
+        rendered: usize,
+        spare: Option<Buf>,
+    ) {
+        assert!(self.conns[client].exchange == NONE && self.conns[client].is_client());
+        let Some(mut buf) = spare.or_else(|| io.take()) else {
+            self.counters.exhausted += 1;
+            self.close(io, client, Close::Reset);
+            return;
+        };
+        // From the buffer's very start: headroom is for what a body follows.
+        match io.bytes_mut(&mut buf).get_mut(..rendered) {
+            Some(room) => room.copy_from_slice(&self.head[..rendered]),
+            None => {
+                io.put(buf);
+                self.close(io, client, Close::Reset);
+                return;
+            }
+        }
+        self.counters.response(status);
+        self.counters.answers += 1;
+        self.send(io, client, Chunk { buf, start: 0, len: rendered as u32 });
         self.client_done(io, client, close);
     }
 

@@ -4,7 +4,7 @@
 //! Out: calls of the driver's [`io::Io`] (send, connect, close, pause, resume).
 //!
 //! ```text
-//! driver -> worker -> client   (head judged: route_table, balance) -> exchange
+//! driver -> worker -> client   (head judged: route_table, balance, decision) -> exchange
 //!                  -> upstream (endpoints: pooled or opened)       -> response
 //!                  -> finish   (pooled, answered, cut, timed out)
 //! ```
@@ -17,6 +17,8 @@ pub mod binds;
 mod client;
 pub mod connection;
 pub mod counters;
+mod decision;
+pub mod edits;
 pub mod endpoints;
 pub mod exchange;
 mod finish;
@@ -29,6 +31,8 @@ pub mod update;
 mod upstream;
 pub mod worker;
 
+#[cfg(test)]
+mod filter_tests;
 #[cfg(test)]
 mod life_tests;
 #[cfg(test)]

@@ -7,10 +7,11 @@
 use super::balance;
 use super::client::{chunk_of, make_room};
 use super::connection::{NONE, State};
-use super::exchange::{Coding, Phase};
-use super::framing::assemble;
-use super::io::{Chunk, Close, End, IO_BUFFER_HEADROOM_BYTES, Io};
-use super::worker::{Turn, Worker};
+use super::exchange::{Coding, Phase, UNROUTABLE};
+use super::framing::{assemble, has_room};
+use super::io::{Chunk, Close, End, IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, Io};
+use super::worker::{Turn, Worker, rule_tag};
+use crate::config::snapshot::{NO_FILTER, Route};
 use crate::limits::MAX_INTERIM_RESPONSES;
 use crate::wire::http1::render::{self, Delivery};
 use crate::wire::http1::{Decoder, Framing, RequestHead, ResponseHead};
@@ -27,6 +28,12 @@ enum Heading {
     Interim { len: u32, rendered: usize },
     /// The final one, rendered into `Worker::head`.
     Final(Final),
+}
+
+/// Why a head does not go alone.
+enum Alone {
+    NoBuffer,
+    TooLong,
 }
 
 struct Final {
@@ -89,6 +96,9 @@ impl Worker {
         if exchange.generation == turn.generation {
             return Err(503);
         }
+        if exchange.rule != 0 {
+            return self.route_by_rule(turn, index);
+        }
         let head = match &exchange.first {
             Some(first) => &turn.io.bytes(&first.buf)[first.range()],
             None => self.exchanges.kept(index),
@@ -102,10 +112,39 @@ impl Worker {
         let bind = self.binds.index(self.conns[exchange.client].bind);
         let found = bind.and_then(|bind| table.find(snapshot, bind, &head).ok()).ok_or(404u16)?;
         let route = &snapshot.routes[found.route];
+        if route.filter != NO_FILTER {
+            // The head that was rendered has not undergone them.
+            return Err(503);
+        }
+        self.pick_again(turn, index, route)
+    }
+
+    /// The candidates of a request from the configuration of this turn.
+    fn pick_again<I: Io>(
+        &mut self,
+        turn: &Turn<'_, I>,
+        index: u32,
+        route: &Route,
+    ) -> Result<(), u16> {
+        let snapshot = &turn.slot.snapshot;
         let picked = balance::pick(snapshot, route, &self.endpoints, &mut self.prng, self.tick)?;
+        if picked.filter != NO_FILTER {
+            return Err(503);
+        }
         let exchange = &mut self.exchanges[index];
-        (exchange.candidates, exchange.generation) = (picked, turn.generation);
+        (exchange.candidates, exchange.generation) = (picked.candidates, turn.generation);
         Ok(())
+    }
+
+    /// [`Worker::route_again`] for a request that filters changed: by its rule, if that is still
+    /// there, since its path and fields are not those that came.
+    fn route_by_rule<I: Io>(&mut self, turn: &Turn<'_, I>, index: u32) -> Result<(), u16> {
+        let (snapshot, rule) = (&turn.slot.snapshot, self.exchanges[index].rule);
+        if rule == UNROUTABLE {
+            return Err(503);
+        }
+        let same = (0..snapshot.routes.len()).find(|&r| rule_tag(snapshot, r) == rule);
+        self.pick_again(turn, index, &snapshot.routes[same.ok_or(503u16)?])
     }
 
     /// The next endpoint to try: one that is still configured, and that a router may connect to.
@@ -387,7 +426,13 @@ impl Worker {
             || !exchange.request.is_done()
             || coding == Coding::UntilClose
             || self.binds.index(client.bind).is_none();
-        match render::response(&head, delivery, close_client, &mut self.head) {
+        let rendered = match self.exchanges.edits(index) {
+            None => render::response(&head, delivery, close_client, &mut self.head),
+            Some(edits) => {
+                render::response_edited(&head, delivery, close_client, edits, &mut self.head)
+            }
+        };
+        match rendered {
             None => Heading::Bad,
             Some(rendered) => Heading::Final(Final {
                 status: head.status,
@@ -439,16 +484,33 @@ impl Worker {
 
     fn forward_final<I: Io>(&mut self, io: &mut I, index: u32, mut chunk: Chunk, head: &Final) {
         let body = (chunk.start + head.len) as usize..chunk.range().end;
+        let is_long = !has_room(body.start, head.rendered);
+        let alone = match is_long.then(|| self.head_alone(io, head.rendered)).transpose() {
+            Ok(alone) => alone,
+            Err(Alone::NoBuffer) => {
+                // Read it again when there is a buffer.
+                let conn = self.exchanges[index].upstream;
+                self.conns[conn].hold(chunk);
+                self.stall(conn);
+                return;
+            }
+            Err(Alone::TooLong) => {
+                io.put(chunk.buf);
+                self.fail(io, index, 502);
+                return;
+            }
+        };
         let mut response = Decoder::new(head.framing);
         let piece = &mut io.bytes_mut(&mut chunk.buf)[body.clone()];
         let Ok(decoded) = response.decode(piece) else {
             io.put(chunk.buf);
+            alone.into_iter().for_each(|alone| io.put(alone.buf));
             self.fail(io, index, 502);
             return;
         };
         let payload = body.start + decoded.start..body.start + decoded.start + decoded.len;
         let is_done = response.is_done();
-        let rendered = &self.head[..head.rendered];
+        let rendered = &self.head[..if is_long { 0 } else { head.rendered }];
         let mut buf = chunk.buf;
         let range = assemble(io.bytes_mut(&mut buf), payload, head.coding, is_done, rendered);
         let range = range.expect("a head grows by less than the headroom");
@@ -462,10 +524,27 @@ impl Worker {
         let client = exchange.client;
         self.counters.response(head.status);
         self.conns[client].since = self.tick;
-        self.send(io, client, chunk_of(buf, range));
+        if let Some(alone) = alone {
+            self.send(io, client, alone);
+        }
+        if range.is_empty() {
+            io.put(buf);
+        } else {
+            self.send(io, client, chunk_of(buf, range));
+        }
         if is_done {
             self.complete(io, index);
         }
+    }
+
+    /// A head that edits made longer than the headroom, in a buffer of its own.
+    fn head_alone<I: Io>(&mut self, io: &mut I, len: usize) -> Result<Chunk, Alone> {
+        if len > IO_BUFFER_BYTES as usize {
+            return Err(Alone::TooLong);
+        }
+        let mut buf = io.take().ok_or(Alone::NoBuffer)?;
+        io.bytes_mut(&mut buf)[..len].copy_from_slice(&self.head[..len]);
+        Ok(chunk_of(buf, 0..len))
     }
 
     fn response_body<I: Io>(&mut self, io: &mut I, index: u32, mut chunk: Chunk) {

@@ -54,7 +54,19 @@ pub(super) fn listener_tag(snapshot: &Snapshot, listener: u32) -> u64 {
     hash.finish() | 1
 }
 
-const HEAD_SCRATCH: usize = (MAX_HEAD_BYTES + IO_BUFFER_HEADROOM_BYTES) as usize;
+/// Tells a rule across configurations, by its name; neither 0 nor `UNROUTABLE`.
+pub(super) fn rule_tag(snapshot: &Snapshot, route: u32) -> u64 {
+    let mut hash = Fnv::new();
+    hash.write(snapshot.text.bytes(snapshot.routes[route].name));
+    hash.finish().clamp(1, u64::MAX - 1)
+}
+
+/// A head as it came, what every head grows by, and what filters may add to it.
+const HEAD_SCRATCH: usize = (MAX_HEAD_BYTES
+    + IO_BUFFER_HEADROOM_BYTES
+    + MAX_EDIT_BYTES
+    + MAX_PATH_MATCH_BYTES
+    + MAX_NAME_BYTES) as usize;
 
 /// One worker. Megabytes: made of zeroed memory, then [`Worker::init`].
 #[derive(Debug)]

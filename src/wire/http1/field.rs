@@ -227,6 +227,12 @@ pub fn is_token(byte: u8) -> bool {
         )
 }
 
+/// Whether a field frames a message, belongs to one connection, or says whom the message is for:
+/// nobody but the renderer writes it. X-Forwarded fields are not among them.
+pub fn is_reserved(name: &[u8]) -> bool {
+    !matches!(kind(name), Kind::Other | Kind::Forwarded)
+}
+
 /// The kind of a field by its name. A name that only differs by `_` for `-` is a lookalike: CGI
 /// and its heirs read both as one (CVE-2026-26308's class), so it does not cross.
 fn kind(name: &[u8]) -> Kind {
