@@ -19,7 +19,7 @@ use crate::wire::json::JsonWriter;
 use core::fmt;
 
 /// Extended features that are whole today (GatewayClass.status.supportedFeatures), sorted.
-pub const SUPPORTED_FEATURES: [&str; 21] = [
+pub const SUPPORTED_FEATURES: [&str; 22] = [
     "GatewayAddressEmpty",
     "GatewayHTTPListenerIsolation",
     "GatewayPort8080",
@@ -27,6 +27,7 @@ pub const SUPPORTED_FEATURES: [&str; 21] = [
     "HTTPRoute303RedirectStatusCode",
     "HTTPRoute307RedirectStatusCode",
     "HTTPRoute308RedirectStatusCode",
+    "HTTPRouteBackendProtocolWebSocket",
     "HTTPRouteBackendRequestHeaderModification",
     "HTTPRouteBackendTimeout",
     "HTTPRouteBackendURLRewrite",

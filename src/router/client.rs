@@ -84,6 +84,9 @@ impl Worker {
             State::Handshake | State::Head | State::Linger => true,
             State::Busy => {
                 let exchange = &self.exchanges[conn.exchange];
+                if exchange.phase == Phase::Tunnel {
+                    return self.takes_body(exchange);
+                }
                 !exchange.request.is_done()
                     && (exchange.is_upstream_deaf || self.takes_body(exchange))
             }
@@ -339,6 +342,7 @@ impl Worker {
         exchange.is_request_chunked = forward.framing == Framing::Chunked;
         exchange.close_client = close;
         exchange.is_head = forward.is_head;
+        exchange.is_websocket = forward.is_websocket;
         exchange.is_11 = forward.is_11;
         exchange.is_idempotent = forward.is_idempotent;
         exchange.head_len = forward.rendered as u32;
@@ -377,6 +381,10 @@ impl Worker {
     fn request_body<I: Io>(&mut self, turn: &mut Turn<'_, I>, client: u32, mut chunk: Chunk) {
         let index = self.conns[client].exchange;
         let exchange = &mut self.exchanges[index];
+        if exchange.phase == Phase::Tunnel {
+            self.tunnel_up(turn.io, client, chunk);
+            return;
+        }
         if exchange.is_upstream_deaf && !exchange.request.is_done() {
             // Nobody hears it. The connection ends with the response, or with its timeout.
             exchange.close_client = true;
@@ -436,6 +444,12 @@ impl Worker {
     /// A client ended its direction, or its connection broke.
     pub(super) fn client_ended<I: Io>(&mut self, turn: &mut Turn<'_, I>, client: u32, end: End) {
         let (state, is_queued) = (self.conns[client].state, self.conns[client].is_queued);
+        let tunnels = state == State::Busy
+            && self.exchanges[self.conns[client].exchange].phase == Phase::Tunnel;
+        if tunnels && end == End::Eof {
+            self.tunnel_client_ended(turn.io, client);
+            return;
+        }
         let is_over = match state {
             _ if end == End::Reset => true,
             State::Handshake | State::Head => true,

@@ -38,6 +38,8 @@ pub struct Counters {
     pub exhausted: u64,
     /// Requests answered 503 because MAX_RESPONSE_EDITS lists of response edits were in use.
     pub edits_exhausted: u64,
+    /// Connections that went over to WebSocket.
+    pub tunnels: u64,
     /// Configurations adopted.
     pub swaps: u64,
     /// Payload and head bytes from clients.
@@ -51,7 +53,7 @@ pub struct Counters {
 }
 
 /// Numbers in [`Counters`].
-pub const COUNTERS: usize = 26;
+pub const COUNTERS: usize = 27;
 
 impl Counters {
     /// Names for the metrics page, in the order of [`Counters::values`].
@@ -77,6 +79,7 @@ impl Counters {
         "evictions",
         "exhausted",
         "edits_exhausted",
+        "tunnels",
         "swaps",
         "client_bytes_in",
         "client_bytes_out",
@@ -109,6 +112,7 @@ impl Counters {
             self.evictions,
             self.exhausted,
             self.edits_exhausted,
+            self.tunnels,
             self.swaps,
             self.client_bytes_in,
             self.client_bytes_out,
@@ -140,6 +144,7 @@ crate::zeroed_struct!(Counters {
     evictions: u64,
     exhausted: u64,
     edits_exhausted: u64,
+    tunnels: u64,
     swaps: u64,
     client_bytes_in: u64,
     client_bytes_out: u64,

@@ -28,6 +28,8 @@ pub enum Phase {
     Waiting,
     /// The response's head went to the client.
     Responding,
+    /// The response was 101: both sides have left HTTP.
+    Tunnel,
 }
 
 /// How the response's body goes to the client.
@@ -94,6 +96,8 @@ pub struct Exchange {
     pub is_persistent: bool,
     /// The method is HEAD.
     pub is_head: bool,
+    /// It asks for WebSocket.
+    pub is_websocket: bool,
     /// The client speaks HTTP/1.1.
     pub is_11: bool,
     /// The method is idempotent.
@@ -151,6 +155,7 @@ impl Exchange {
             close_client: false,
             is_persistent: false,
             is_head: false,
+            is_websocket: false,
             is_11: true,
             is_idempotent: false,
             is_body_sent: false,

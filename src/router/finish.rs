@@ -115,7 +115,7 @@ impl Worker {
     /// Ends an exchange by an answer of our own; by a visible break when the response has begun.
     pub(super) fn fail<I: Io>(&mut self, io: &mut I, index: u32, status: u16) {
         let exchange = &self.exchanges[index];
-        if exchange.phase == Phase::Responding {
+        if matches!(exchange.phase, Phase::Responding | Phase::Tunnel) {
             self.truncate(io, index);
             return;
         }
@@ -296,6 +296,10 @@ impl Worker {
         self.counters.timeouts += 1;
         let index = self.conns[client].exchange;
         let exchange = &self.exchanges[index];
+        if exchange.phase == Phase::Tunnel {
+            self.end_tunnel(turn.io, index);
+            return;
+        }
         let idle = self.conns[client].since.plus_ms(IDLE_TIMEOUT_MS).is_due(self.tick);
         // When the client is the one that does not go on, it is told so.
         let waits_for_client = !exchange.request.is_done() && self.takes_body(exchange);

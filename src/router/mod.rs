@@ -7,6 +7,7 @@
 //! driver -> worker -> client   (head judged: route_table, balance, decision) -> exchange
 //!                  -> upstream (endpoints: pooled or opened)       -> response
 //!                  -> finish   (pooled, answered, cut, timed out)
+//!                  -> tunnel   (WebSocket, after 101)
 //! ```
 //!
 //! Architecture invariant: nothing here outlives a turn but by value: no reference into a
@@ -27,6 +28,7 @@ mod host_index;
 pub mod io;
 pub mod route_table;
 pub mod timers;
+mod tunnel;
 pub mod update;
 mod upstream;
 pub mod worker;
@@ -39,6 +41,8 @@ mod life_tests;
 mod script;
 #[cfg(test)]
 mod secure_tests;
+#[cfg(test)]
+mod tunnel_tests;
 #[cfg(test)]
 mod worker_tests;
 

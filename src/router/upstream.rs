@@ -14,7 +14,7 @@ use super::worker::{Turn, Worker, rule_tag};
 use crate::config::snapshot::{NO_FILTER, Route};
 use crate::limits::MAX_INTERIM_RESPONSES;
 use crate::wire::http1::render::{self, Delivery};
-use crate::wire::http1::{Decoder, Framing, RequestHead, ResponseHead};
+use crate::wire::http1::{Asked, Decoder, Framing, RequestHead, ResponseHead};
 use crate::wire::http1::{field_space, is_worth_parsing};
 use core::net::SocketAddr;
 
@@ -44,6 +44,18 @@ struct Final {
     coding: Coding,
     close_client: bool,
     is_persistent: bool,
+    switches: bool,
+}
+
+/// How a response's body goes to a client of HTTP/1.1, or of 1.0.
+fn delivery_of(head: &ResponseHead<'_, '_>, is_11: bool) -> (Delivery, Coding) {
+    match head.framing {
+        Framing::None => (Delivery::None(head.described_length), Coding::Plain),
+        Framing::Length(length) => (Delivery::Length(length), Coding::Plain),
+        _ if head.switches => (Delivery::Switch, Coding::Plain),
+        _ if is_11 => (Delivery::Chunked, Coding::Chunked),
+        _ => (Delivery::UntilClose, Coding::UntilClose),
+    }
 }
 
 impl Worker {
@@ -332,6 +344,9 @@ impl Worker {
                 State::Active if self.exchanges[index].phase == Phase::Responding => {
                     self.response_body(turn.io, index, chunk);
                 }
+                State::Active if self.exchanges[index].phase == Phase::Tunnel => {
+                    self.tunnel_down(turn.io, index, chunk);
+                }
                 State::Active => {
                     self.exchanges[index].is_answered = true;
                     input = self.response_head(turn, index, chunk);
@@ -390,7 +405,8 @@ impl Worker {
             return Heading::Partial;
         }
         let mut space = field_space();
-        let head = match ResponseHead::parse(bytes, &mut space, exchange.is_head) {
+        let asked = Asked { head: exchange.is_head, websocket: exchange.is_websocket };
+        let head = match ResponseHead::parse(bytes, &mut space, asked) {
             Ok(Some(head)) => head,
             Ok(None) => return Heading::Partial,
             Err(_) => return Heading::Bad,
@@ -411,21 +427,17 @@ impl Worker {
             };
             return rendered.map_or(Heading::Bad, |rendered| Heading::Interim { len, rendered });
         }
-        let (delivery, coding) = match head.framing {
-            Framing::None => (Delivery::None(head.described_length), Coding::Plain),
-            Framing::Length(length) => (Delivery::Length(length), Coding::Plain),
-            _ if exchange.is_11 => (Delivery::Chunked, Coding::Chunked),
-            _ => (Delivery::UntilClose, Coding::UntilClose),
-        };
+        let (delivery, coding) = delivery_of(&head, exchange.is_11);
         // A request that is not whole yet may never be: then its rest cannot be told from the next
         // request, so the connection ends with this response (CVE-2025-4366's class).
         let client = &self.conns[exchange.client];
-        let close_client = exchange.close_client
-            || self.is_draining
-            || client.has_ended
-            || !exchange.request.is_done()
-            || coding == Coding::UntilClose
-            || self.binds.index(client.bind).is_none();
+        let close_client = !head.switches
+            && (exchange.close_client
+                || self.is_draining
+                || client.has_ended
+                || !exchange.request.is_done()
+                || coding == Coding::UntilClose
+                || self.binds.index(client.bind).is_none());
         let rendered = match self.exchanges.edits(index) {
             None => render::response(&head, delivery, close_client, &mut self.head),
             Some(edits) => {
@@ -442,6 +454,7 @@ impl Worker {
                 coding,
                 close_client,
                 is_persistent: head.persistent,
+                switches: head.switches,
             }),
         }
     }
@@ -516,6 +529,11 @@ impl Worker {
         let range = range.expect("a head grows by less than the headroom");
         let exchange = &mut self.exchanges[index];
         exchange.phase = Phase::Responding;
+        if head.switches {
+            // The request was answered; how long what follows lasts is the peers' affair.
+            (exchange.phase, exchange.deadline) = (Phase::Tunnel, None);
+            self.counters.tunnels += 1;
+        }
         exchange.coding = head.coding;
         exchange.response = response;
         exchange.close_client = head.close_client;
@@ -583,7 +601,9 @@ impl Worker {
             State::Active => {
                 let exchange = &self.exchanges[index];
                 let is_reused = self.conns[conn].is_reused;
-                if exchange.phase == Phase::Responding {
+                if exchange.phase == Phase::Tunnel {
+                    self.tunnel_upstream_ended(turn.io, index, end);
+                } else if exchange.phase == Phase::Responding {
                     if end == End::Eof && exchange.response.is_until_close() {
                         self.end_until_close(turn, index);
                     } else {

@@ -280,6 +280,10 @@ impl Worker {
         self.conns[index].is_queued = false;
         if self.conns[index].is_client() {
             self.client_ended(turn, index, End::Reset);
+        } else if self.conns[index].state == State::Active
+            && self.exchanges[self.conns[index].exchange].phase == Phase::Tunnel
+        {
+            self.truncate(turn.io, self.conns[index].exchange);
         } else if self.conns[index].state == State::Active {
             // Its response may still be there to read, or its end.
             self.exchanges[self.conns[index].exchange].is_upstream_deaf = true;
@@ -453,6 +457,9 @@ impl Worker {
             State::Pooled => Some(conn.since.plus_ms(UPSTREAM_IDLE_TIMEOUT_MS)),
             State::Busy => {
                 let exchange = &self.exchanges[conn.exchange];
+                if exchange.phase == Phase::Tunnel {
+                    return Some(conn.since.plus_ms(TUNNEL_IDLE_TIMEOUT_MS));
+                }
                 let flows = exchange.phase == Phase::Responding || !exchange.request.is_done();
                 let idle = conn.since.plus_ms(IDLE_TIMEOUT_MS);
                 match exchange.deadline {

@@ -20,7 +20,7 @@ pub use body::{BodyError, Decoded, Decoder, Framing};
 pub use edit::Edit;
 pub use field::Field;
 pub use request::{Refusal, RequestHead};
-pub use response::{ResponseError, ResponseHead};
+pub use response::{Asked, ResponseError, ResponseHead};
 
 use crate::limits::{MAX_HEAD_BYTES, MAX_HEADER_FIELDS};
 use core::mem::MaybeUninit;

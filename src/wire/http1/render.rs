@@ -29,7 +29,12 @@ pub enum Delivery {
     Chunked,
     /// Until we close: for HTTP/1.0 clients.
     UntilClose,
+    /// What follows is WebSocket.
+    Switch,
 }
+
+/// The fields of a request for WebSocket and of the answer to it.
+const SWITCH: &[u8] = b"Connection: Upgrade\r\nUpgrade: websocket\r\n";
 
 /// Writes into a slice; remembers when something did not fit.
 struct Out<'a> {
@@ -89,10 +94,13 @@ impl<'a> Out<'a> {
         }
     }
 
-    /// The field that frames a request's body.
+    /// The fields that frame a request's body and its connection.
     #[inline]
-    fn request_framing(&mut self, framing: Framing) {
-        match framing {
+    fn request_framing(&mut self, head: &RequestHead<'_, '_>) {
+        if head.websocket {
+            self.put(SWITCH);
+        }
+        match head.framing {
             Framing::None => {}
             Framing::Length(length) => {
                 self.put(b"Content-Length: ");
@@ -124,6 +132,7 @@ impl<'a> Out<'a> {
                 self.put(b"\r\n");
             }
             Delivery::Chunked => self.put(b"Transfer-Encoding: chunked\r\n"),
+            Delivery::Switch => self.put(SWITCH),
         }
         if close {
             self.put(b"Connection: close\r\n");
@@ -154,7 +163,7 @@ pub fn request(
     out.put(head.authority);
     out.put(b"\r\n");
     out.fields(head.fields, head.stripped | head.own);
-    out.request_framing(head.framing);
+    out.request_framing(head);
     out.put(b"X-Forwarded-For: ");
     out.put(forwarded.client);
     out.put(b"\r\nX-Forwarded-Proto: ");
@@ -247,7 +256,7 @@ pub fn request_edited<'e>(
     out.put(rewritten.host.unwrap_or(head.authority));
     out.put(b"\r\n");
     out.fields(head.fields, head.stripped | head.own | replaced(head.fields, edits.clone()));
-    out.request_framing(head.framing);
+    out.request_framing(head);
     let mut port = [0u8; 5];
     let port = decimal_u16(forwarded.port, &mut port);
     for (name, value) in [
