@@ -214,6 +214,46 @@ fn head_and_expect_continue() {
     router.finish();
 }
 
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+                      Upgrade: websocket\r\nSec-WebSocket-Accept: a\r\n\r\n";
+
+/// A megabyte through a WebSocket and back, written while nobody reads: both ways are full at
+/// once. Then the client's end reaches the backend, and the backend's the client.
+#[test]
+fn websocket() {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&ended);
+    let echo = backend(move |mut client, _| {
+        let request = client.head().expect("a request");
+        assert_eq!(request.field("Upgrade"), Some("websocket"));
+        assert_eq!(request.field("Connection"), Some("Upgrade"));
+        client.send(SWITCH);
+        let (mut read, mut write) = (client.stream.try_clone().unwrap(), client.stream);
+        assert!(std::io::copy(&mut read, &mut write).is_ok());
+        seen.fetch_add(1, Ordering::SeqCst);
+    });
+    let router = Router::start(1, plain(&[echo]));
+    let mut client = router.connect();
+    let fields = "Host: h\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key: k\r\n";
+    client.send(format!("GET /ws HTTP/1.1\r\n{fields}\r\n"));
+    let answer = client.head().expect("an answer");
+    assert_eq!((answer.status(), answer.field("Sec-WebSocket-Accept")), (101, Some("a")));
+    assert_eq!(answer.field("Upgrade"), Some("websocket"));
+    let sent = pattern(1 << 20);
+    let (mut writer, bytes) = (client.stream.try_clone().unwrap(), sent.clone());
+    let writes = spawn(move || {
+        writer.write_all(&bytes).unwrap();
+        writer.shutdown(std::net::Shutdown::Write).unwrap();
+    });
+    let mut got = Vec::new();
+    client.stream.read_to_end(&mut got).unwrap();
+    assert!(got == sent, "{} of {} bytes came back", got.len(), sent.len());
+    writes.join().unwrap();
+    wait_for("the backend's end", || ended.load(Ordering::SeqCst) == 1);
+    assert_eq!((router.counter("tunnels"), router.counter("truncated")), (1, 0));
+    router.finish();
+}
+
 #[test]
 fn timeouts_of_the_route() {
     let silent = backend(|mut client, _| {

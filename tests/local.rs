@@ -148,6 +148,31 @@ fn upstreams_come_and_go_one_by_one() {
 }
 
 #[test]
+fn routes_have_filters() {
+    let router = Router::start("filters");
+    let red = echo("red");
+    router.done("POST", "/pools", &format!(r#"{{"name":"p","upstreams":["{red}"]}}"#));
+    let filter = r#""filter":{"request":[["set","X-A","1"]],"rewrite":{"full":"/there"}}"#;
+    let shown = format!(
+        r#"{{"name":"r","hosts":[],"matches":[{{"prefix":""}}],"backends":[{{"pool":"p","weight":1,{filter}}}],{filter}}}"#
+    );
+    router.done("POST", "/routes", &shown);
+    router.done("PUT", "/routes/go", r#"{"matches":[{"prefix":"/go"}],"backends":[],"filter":{"redirect":{"hostname":"a.example","status":307}}}"#);
+    assert_eq!(router.ask("GET", "/routes/r", ""), (200, shown.clone()), "copied whole");
+    let mut client = Client::connect(router.traffic);
+    assert!(client.get("/here").text().starts_with("red GET /there HTTP/1.1\n"));
+    let answer = client.get("/go/on");
+    let port = router.traffic.port();
+    let location = format!("http://a.example:{port}/go/on");
+    assert_eq!((answer.status(), answer.field("Location")), (307, Some(location.as_str())));
+    router.refused(
+        ("PUT", "/routes/r", r#"{"backends":[],"filter":{"request":[["set","X-A"]]}}"#),
+        (400, "an edit must be [\"set\" or \"add\", name, value] or [\"remove\", name]"),
+    );
+    assert_eq!(router.process.end(), Some(0));
+}
+
+#[test]
 fn mistakes_change_nothing_and_are_named() {
     let router = Router::start("mistakes");
     let red = echo("red");

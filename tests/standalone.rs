@@ -205,6 +205,98 @@ fn wrong_at_the_start_is_an_exit_code_unless_there_is_a_last_good_one() {
     assert_eq!(serval.end(), Some(0));
 }
 
+/// A backend that answers with the head it got.
+fn mirror() -> SocketAddr {
+    harness::backend(|mut client, _| {
+        while let Some(request) = client.message(false) {
+            let length = format!("Content-Length: {}", request.head.len());
+            client.send(format!(
+                "HTTP/1.1 200 OK\r\nServer: mirror\r\n{length}\r\n\r\n{}",
+                request.head
+            ));
+        }
+    })
+}
+
+const FILTERS: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: filters}
+spec:
+  parentRefs: [{name: edge}]
+  rules:
+  - matches: [{path: {value: /old}}]
+    filters:
+    - type: RequestHeaderModifier
+      requestHeaderModifier:
+        set: [{name: X-Set, value: one}]
+        add: [{name: X-Add, value: two}]
+        remove: [x-gone]
+    - type: URLRewrite
+      urlRewrite:
+        hostname: inside.example
+        path: {type: ReplacePrefixMatch, replacePrefixMatch: /new/}
+    - type: ResponseHeaderModifier
+      responseHeaderModifier: {remove: [Server], set: [{name: X-By, value: serval}]}
+    backendRefs:
+    - name: red
+      port: 80
+      filters:
+      - type: RequestHeaderModifier
+        requestHeaderModifier: {set: [{name: X-Backend, value: red}]}
+  - matches: [{path: {value: /go}}]
+    filters:
+    - type: RequestRedirect
+      requestRedirect: {scheme: https, port: 8443, statusCode: 308}
+  - matches: [{path: {value: /ext}}]
+    filters:
+    - type: ExtensionRef
+      extensionRef: {group: example.org, kind: Nothing, name: at-all}
+    backendRefs: [{name: red, port: 80}]
+";
+
+#[test]
+fn filters_from_yaml_to_the_wire() {
+    let port = free_port();
+    let folder = example("filters", port, mirror(), mirror());
+    folder.write("filters.yaml", FILTERS);
+    let serval = Serval::start(&folder, port, &[]);
+    let mut client = Client::connect(SocketAddr::from(([127, 0, 0, 1], port)));
+    let mut ask = |target: &str| {
+        let fields = "Host: outside:1\r\nx-add: zero\r\nX-Gone: 1\r\nx-set: zero\r\n";
+        client.send(format!("GET {target} HTTP/1.1\r\n{fields}\r\n"));
+        client.response()
+    };
+    let answer = ask("/old/path?q=1");
+    assert_eq!(answer.status(), 200, "{}", answer.head);
+    assert_eq!((answer.field("Server"), answer.field("X-By")), (None, Some("serval")));
+    let expected = format!(
+        "GET /new/path?q=1 HTTP/1.1\r\nHost: inside.example\r\nx-add: zero\r\n\
+         X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n\
+         X-Forwarded-Host: outside:1\r\nX-Forwarded-Port: {port}\r\n\
+         X-Set: one\r\nX-Add: two\r\nX-Backend: red\r\n\r\n"
+    );
+    assert_eq!(answer.text(), expected);
+    // The redirect is on the same connection, and no backend has seen it.
+    let answer = ask("/go/on?q");
+    assert_eq!((answer.status(), answer.field("Connection")), (308, None));
+    assert_eq!(answer.field("Location"), Some("https://outside:8443/go/on?q"));
+    assert_eq!(ask("/ext").status(), 500, "a filter that does not resolve is not skipped");
+
+    let mistake = FILTERS.replace("name: X-Set", "name: Content-Length");
+    folder.write("filters.yaml", &mistake);
+    let named = format!("filters.yaml:{}", line_of(&mistake, "Content-Length"));
+    wait_for(&named, || serval.logs(&named));
+    assert_eq!(ask("/go").status(), 308, "what is served stays");
+    assert_eq!(serval.end(), Some(0));
+    let checked = run(&["check", "--manifests", folder.path()]);
+    assert_eq!(checked.status.code(), Some(65));
+    folder.write("filters.yaml", FILTERS);
+    let checked = run(&["check", "--manifests", folder.path()]);
+    let said = text(&checked.stdout);
+    assert!(said.contains("ExtensionRef Nothing.example.org at-all does not resolve"), "{said}");
+}
+
 fn run(arguments: &[&str]) -> Output {
     Command::new(SERVAL).args(arguments).output().unwrap()
 }

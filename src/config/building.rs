@@ -7,8 +7,10 @@
 #![allow(missing_docs, reason = "the names are those of the Snapshot's fields")]
 
 use core::net::SocketAddr;
+use serval::config::filter::{Filter, HeaderEdit, UrlFilter};
 use serval::config::snapshot::*;
 use serval::stdx::{Span, Text};
+use serval::wire::http1::edit::Action;
 
 /// One match; empty fields match all.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +68,31 @@ pub fn pool(s: &mut Snapshot, name: &str, addresses: &[SocketAddr]) -> u32 {
     s.pools.push(row).expect("pool fits")
 }
 
+/// Adds filters; their index.
+pub fn filter(
+    s: &mut Snapshot,
+    request: &[(Action, &str, &str)],
+    response: &[(Action, &str, &str)],
+    url: UrlFilter,
+) -> u32 {
+    let mut spans = [Span::EMPTY; 2];
+    for (span, edits) in spans.iter_mut().zip([request, response]) {
+        let start = s.edits.len();
+        for &(action, name, value) in edits {
+            let row = HeaderEdit { action, name: text(s, name), value: text(s, value) };
+            s.edits.push(row).expect("edit fits");
+        }
+        *span = s.edits.span_from(start);
+    }
+    let row = Filter { request: spans[0], response: spans[1], url };
+    s.filters.push(row).expect("filter fits")
+}
+
+/// A string of the Snapshot, for rows that the test writes itself.
+pub fn string(s: &mut Snapshot, string: &str) -> Text {
+    text(s, string)
+}
+
 fn conditions(s: &mut Snapshot, pairs: &[(&str, &str)]) -> Span {
     let start = s.conditions.len();
     for (name, value) in pairs {
@@ -100,13 +127,14 @@ pub fn route(
     }
     let backend_start = s.backends.len();
     for &(pool, weight) in backends {
-        s.backends.push(Backend { pool, weight }).expect("backend fits");
+        s.backends.push(Backend { pool, weight, filter: NO_FILTER }).expect("backend fits");
     }
     let row = Route {
         name: text(s, name),
         hosts: s.hosts.span_from(host_start),
         matches: s.matches.span_from(match_start),
         backends: s.backends.span_from(backend_start),
+        filter: NO_FILTER,
         request_timeout_ms: 0,
         backend_timeout_ms: 0,
     };

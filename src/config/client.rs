@@ -9,7 +9,7 @@ use super::{Identity, Snapshot};
 use crate::limits::*;
 use crate::stdx::text::Truncating;
 use crate::stdx::{Duration, Instant, Now, Short};
-use crate::wire::http1::{self, Decoder, Framing, ResponseHead};
+use crate::wire::http1::{self, Asked, Decoder, Framing, ResponseHead};
 use core::fmt::Write as _;
 use core::net::SocketAddr;
 
@@ -170,7 +170,8 @@ impl<const OUTPUT: usize> Client<OUTPUT> {
         let ended = bytes == 0;
         let mut space = http1::field_space();
         let (head_len, status, framing) = {
-            let head = ResponseHead::parse(&self.input[..self.input_len], &mut space, false);
+            let head =
+                ResponseHead::parse(&self.input[..self.input_len], &mut space, Asked::default());
             let head = head.ok()??;
             (head.len, head.status, head.framing)
         };

@@ -13,6 +13,7 @@
 use super::codec::{
     Fault, items, keep, no_room, read_match, unsigned, write_matches, write_timeouts,
 };
+use super::filter::{read_filter, write_filter};
 use super::identity::Source;
 use super::snapshot::*;
 use crate::resource::document::{Kind, Value};
@@ -375,11 +376,13 @@ fn copy_route(
     let start = into.backends.len();
     for backend in from.backends.span(route.backends) {
         let behind = removed.is_some_and(|r| backend.pool != POOL_INVALID && backend.pool > r);
-        let copy = Backend { pool: backend.pool - u32::from(behind), ..*backend };
+        let filter = into.copy_filter(from, backend.filter)?;
+        let copy = Backend { pool: backend.pool - u32::from(behind), filter, ..*backend };
         into.backends.push(copy).map_err(no_room("MAX_CONFIG_BACKENDS"))?;
     }
     let backends = into.backends.span_from(start);
-    let copy = Route { name, hosts, matches, backends, ..*route };
+    let filter = into.copy_filter(from, route.filter)?;
+    let copy = Route { name, hosts, matches, backends, filter, ..*route };
     into.routes.push(copy).map_err(no_room("MAX_CONFIG_ROUTES"))?;
     Ok(())
 }
@@ -410,8 +413,15 @@ fn push_host(hostname: &str, start: u32, into: &mut Snapshot) -> Result<(), Loca
 }
 
 fn read_route(name: &str, body: Value<'_>, into: &mut Snapshot) -> Result<(), LocalError> {
-    const MEMBERS: [&str; 6] =
-        ["name", "hosts", "matches", "backends", "request_timeout_ms", "backend_timeout_ms"];
+    const MEMBERS: [&str; 7] = [
+        "name",
+        "hosts",
+        "matches",
+        "backends",
+        "filter",
+        "request_timeout_ms",
+        "backend_timeout_ms",
+    ];
     known(body, name, &MEMBERS)?;
     if into.listeners.is_empty() {
         return Err(LocalError::NoListener);
@@ -427,7 +437,7 @@ fn read_route(name: &str, body: Value<'_>, into: &mut Snapshot) -> Result<(), Lo
     let matches = read_matches(body, into)?;
     let start = into.backends.len();
     for item in items(body, "backends") {
-        known(item, "", &["pool", "weight"])?;
+        known(item, "", &["pool", "weight", "filter"])?;
         let wanted = item.text("pool");
         let pools = into.pools.as_slice();
         let pool = pools.iter().position(|p| into.text.get(p.name) == wanted);
@@ -438,7 +448,8 @@ fn read_route(name: &str, body: Value<'_>, into: &mut Snapshot) -> Result<(), Lo
                 unsigned(item, "weight").ok_or(LocalError::Bad("weight must be 0 or more"))?
             }
         };
-        let pushed = into.backends.push(Backend { pool, weight });
+        let filter = read_filter(item, into)?;
+        let pushed = into.backends.push(Backend { pool, weight, filter });
         pushed.map_err(no_room("MAX_CONFIG_BACKENDS"))?;
     }
     let backends = into.backends.span_from(start);
@@ -448,7 +459,9 @@ fn read_route(name: &str, body: Value<'_>, into: &mut Snapshot) -> Result<(), Lo
     };
     let request_timeout_ms = timeout("request_timeout_ms")?;
     let backend_timeout_ms = timeout("backend_timeout_ms")?;
-    let route = Route { name, hosts, matches, backends, request_timeout_ms, backend_timeout_ms };
+    let filter = read_filter(body, into)?;
+    let route =
+        Route { name, hosts, matches, backends, filter, request_timeout_ms, backend_timeout_ms };
     into.routes.push(route).map_err(no_room("MAX_CONFIG_ROUTES"))?;
     Ok(())
 }
@@ -515,9 +528,12 @@ pub fn write_route(s: &Snapshot, route: &Route, json: &mut JsonWriter<'_>) {
         if backend.pool != POOL_INVALID {
             json.member("pool", s.text.get(s.pools[backend.pool].name));
         }
-        json.key("weight").number(backend.weight).end_object();
+        json.key("weight").number(backend.weight);
+        write_filter(s, backend.filter, json);
+        json.end_object();
     }
     json.end_array();
+    write_filter(s, route.filter, json);
     write_timeouts(route, json);
     json.end_object();
 }

@@ -9,6 +9,7 @@
 pub mod building;
 pub mod client;
 pub mod codec;
+pub mod filter;
 pub mod fleet;
 pub mod identity;
 pub mod local;

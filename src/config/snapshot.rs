@@ -7,6 +7,8 @@
 //! Architecture invariant: a Snapshot that passed [`Snapshot::validate`] can be served without
 //! another check: every index, span and string lies inside.
 
+pub use super::filter::NO_FILTER;
+use super::filter::{Filter, HeaderEdit};
 use super::identity::{Checksum, Identity, Source};
 use crate::limits::*;
 use crate::stdx::{Arena, Full, Span, Table, Text};
@@ -117,6 +119,8 @@ pub struct Route {
     pub matches: Span,
     /// Span of [`Snapshot::backends`]; empty answers 500 (GEP: no valid backendRef).
     pub backends: Span,
+    /// Index into [`Snapshot::filters`], or [`NO_FILTER`].
+    pub filter: u32,
     /// From the request's head to the response's end; 0: the router's default, `u32::MAX`: none.
     pub request_timeout_ms: u32,
     /// From the request sent to a backend to its response's head; 0 and `u32::MAX` as above.
@@ -219,6 +223,8 @@ pub struct Backend {
     pub pool: u32,
     /// Share of requests; 0 gets none.
     pub weight: u32,
+    /// Index into [`Snapshot::filters`], or [`NO_FILTER`]: what only its requests undergo.
+    pub filter: u32,
 }
 
 /// The endpoints of one Service port; empty answers 503.
@@ -262,6 +268,10 @@ pub struct Snapshot {
     pub matches: Table<Match, { MAX_CONFIG_MATCHES as usize }>,
     /// Header and query conditions, by match.
     pub conditions: Table<Condition, { MAX_CONFIG_CONDITIONS as usize }>,
+    /// Filters of routes and backends that have some.
+    pub filters: Table<Filter, { MAX_CONFIG_FILTERS as usize }>,
+    /// Header edits, by filter.
+    pub edits: Table<HeaderEdit, { MAX_CONFIG_EDITS as usize }>,
     /// Weighted backends, by route.
     pub backends: Table<Backend, { MAX_CONFIG_BACKENDS as usize }>,
     /// Pools.
@@ -286,6 +296,8 @@ crate::zeroed_struct!(Snapshot {
     hosts: Table<RouteHost, { MAX_CONFIG_HOSTS as usize }>,
     matches: Table<Match, { MAX_CONFIG_MATCHES as usize }>,
     conditions: Table<Condition, { MAX_CONFIG_CONDITIONS as usize }>,
+    filters: Table<Filter, { MAX_CONFIG_FILTERS as usize }>,
+    edits: Table<HeaderEdit, { MAX_CONFIG_EDITS as usize }>,
     backends: Table<Backend, { MAX_CONFIG_BACKENDS as usize }>,
     pools: Table<Pool, { MAX_CONFIG_POOLS as usize }>,
     upstreams: Table<Upstream, { MAX_CONFIG_UPSTREAMS as usize }>,
@@ -316,6 +328,8 @@ impl Snapshot {
         self.hosts.set_cap(capacities.max_config_hosts);
         self.matches.set_cap(capacities.max_config_matches);
         self.conditions.set_cap(capacities.max_config_conditions);
+        self.filters.set_cap(capacities.max_config_filters);
+        self.edits.set_cap(capacities.max_config_edits);
         self.backends.set_cap(capacities.max_config_backends);
         self.pools.set_cap(capacities.max_config_pools);
         self.upstreams.set_cap(capacities.max_config_upstreams);
@@ -335,6 +349,8 @@ impl Snapshot {
             + of(capacities.max_config_hosts, size_of::<RouteHost>())
             + of(capacities.max_config_matches, size_of::<Match>())
             + of(capacities.max_config_conditions, size_of::<Condition>())
+            + of(capacities.max_config_filters, size_of::<Filter>())
+            + of(capacities.max_config_edits, size_of::<HeaderEdit>())
             + of(capacities.max_config_backends, size_of::<Backend>())
             + of(capacities.max_config_pools, size_of::<Pool>())
             + of(capacities.max_config_upstreams, size_of::<Upstream>())
@@ -355,6 +371,8 @@ impl Snapshot {
         self.hosts.clear();
         self.matches.clear();
         self.conditions.clear();
+        self.filters.clear();
+        self.edits.clear();
         self.backends.clear();
         self.pools.clear();
         self.upstreams.clear();
@@ -396,6 +414,8 @@ impl Snapshot {
         self.hosts.copy_from(other.hosts.as_slice())?;
         self.matches.copy_from(other.matches.as_slice())?;
         self.conditions.copy_from(other.conditions.as_slice())?;
+        self.filters.copy_from(other.filters.as_slice())?;
+        self.edits.copy_from(other.edits.as_slice())?;
         self.backends.copy_from(other.backends.as_slice())?;
         self.pools.copy_from(other.pools.as_slice())?;
         self.upstreams.copy_from(other.upstreams.as_slice())?;
@@ -508,6 +528,9 @@ impl Snapshot {
                 if let Err(what) = self.validate_match(m) {
                     return fail(what);
                 }
+            }
+            if let Err(what) = self.validate_filters(route) {
+                return fail(what);
             }
         }
         Ok(())

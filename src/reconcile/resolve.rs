@@ -168,7 +168,7 @@ impl Resolver<'_> {
         let port = ports.iter().position(|p| p.port == backend.port && p.is_tcp);
         let port = port.ok_or(RefProblem::BackendNotFound)?;
         let protocol = self.service.text.get(ports[port].app_protocol);
-        if matches!(protocol, "kubernetes.io/h2c" | "kubernetes.io/ws" | "kubernetes.io/wss") {
+        if matches!(protocol, "kubernetes.io/h2c" | "kubernetes.io/wss") {
             return Err(RefProblem::UnsupportedProtocol);
         }
         Ok(port as u32)

@@ -21,17 +21,29 @@ use core::fmt;
 use core::net::IpAddr;
 
 /// Extended features that are whole today (GatewayClass.status.supportedFeatures), sorted.
-pub const SUPPORTED_FEATURES: [&str; 10] = [
+pub const SUPPORTED_FEATURES: [&str; 22] = [
     "GatewayAddressEmpty",
     "GatewayHTTPListenerIsolation",
     "GatewayPort8080",
     "GatewayStaticAddresses",
+    "HTTPRoute303RedirectStatusCode",
+    "HTTPRoute307RedirectStatusCode",
+    "HTTPRoute308RedirectStatusCode",
+    "HTTPRouteBackendProtocolWebSocket",
+    "HTTPRouteBackendRequestHeaderModification",
     "HTTPRouteBackendTimeout",
+    "HTTPRouteBackendURLRewrite",
+    "HTTPRouteHostRewrite",
     "HTTPRouteMethodMatching",
     "HTTPRouteNamedRouteRule",
     "HTTPRouteParentRefPort",
+    "HTTPRoutePathRedirect",
+    "HTTPRoutePathRewrite",
+    "HTTPRoutePortRedirect",
     "HTTPRouteQueryParamMatching",
     "HTTPRouteRequestTimeout",
+    "HTTPRouteResponseHeaderModification",
+    "HTTPRouteSchemeRedirect",
 ];
 
 /// What is known of the routers when statuses are worked out.
@@ -391,7 +403,7 @@ fn route(
         writer.json.member("controllerName", settings.controller.as_str());
         writer.json.key("conditions").begin_array();
         route_accepted(&mut writer, work, attachment);
-        route_resolved(&mut writer, &resolved);
+        route_resolved(&mut writer, work.decoder.route.extension, &resolved);
         writer.json.end_array().end_object();
         digest = writer.digest;
     }
@@ -469,7 +481,16 @@ fn route_accepted(writer: &mut Writer<'_, '_>, work: &Work, attachment: Attachme
     }
 }
 
-fn route_resolved(writer: &mut Writer<'_, '_>, problem: &Option<(RefProblem, Short<320>)>) {
+fn route_resolved(
+    writer: &mut Writer<'_, '_>,
+    extension: Short<160>,
+    problem: &Option<(RefProblem, Short<320>)>,
+) {
+    if !extension.is_empty() && problem.is_none() {
+        let message = format_args!("ExtensionRef {extension} does not resolve: answered 500");
+        writer.condition("ResolvedRefs", "False", "InvalidKind", message);
+        return;
+    }
     let Some((problem, name)) = problem else {
         writer.is("ResolvedRefs", true, "ResolvedRefs", "all references resolve");
         return;

@@ -7,7 +7,8 @@ use super::gateways::GatewayState;
 use super::resolve::{RefProblem, Resolver};
 use super::{Settings, Work};
 use crate::config::Snapshot;
-use crate::config::snapshot::{Backend, Condition, Match, POOL_INVALID, Route, RouteHost};
+use crate::config::snapshot::{Backend, Condition, Match, Route, RouteHost};
+use crate::config::snapshot::{NO_FILTER, POOL_INVALID};
 use crate::resource::Stores;
 use crate::resource::http_route::{HttpRoute, NameValue, ParentRef, Rule};
 use crate::stdx::{Full, Span, Table, Text};
@@ -34,6 +35,8 @@ struct Mark {
     matches: u32,
     conditions: u32,
     backends: u32,
+    filters: u32,
+    edits: u32,
 }
 
 impl Mark {
@@ -44,6 +47,8 @@ impl Mark {
             matches: out.matches.len(),
             conditions: out.conditions.len(),
             backends: out.backends.len(),
+            filters: out.filters.len(),
+            edits: out.edits.len(),
         }
     }
 
@@ -54,6 +59,8 @@ impl Mark {
         out.matches.truncate(self.matches);
         out.conditions.truncate(self.conditions);
         out.backends.truncate(self.backends);
+        out.filters.truncate(self.filters);
+        out.edits.truncate(self.edits);
     }
 }
 
@@ -77,11 +84,15 @@ fn translate(
         let name = out.text.push_fmt(format_args!("{key}/{index}"))?;
         let matches = add_matches(route, &rule, out)?;
         let backends = add_backends(stores, settings, work, &rule, out)?;
+        // A filter that does not resolve must not be skipped: nothing of the rule is done.
+        let filter = if rule.is_broken { NO_FILTER } else { rule.filter };
+        let filter = add_filter(&work.decoder.route, filter, out)?;
         out.routes.push(Route {
             name,
             hosts,
             matches,
             backends,
+            filter,
             request_timeout_ms: rule.request_timeout_ms,
             backend_timeout_ms: rule.backend_timeout_ms,
         })?;
@@ -170,6 +181,15 @@ fn add_conditions(
     Ok(out.conditions.span_from(start))
 }
 
+/// The filters of a rule or backendRef, when it has some.
+fn add_filter(route: &HttpRoute, index: u32, out: &mut Snapshot) -> Result<u32, Full> {
+    match route.filters.get(index) {
+        None => Ok(NO_FILTER),
+        Some(filter) => out.add_filter(filter, route.edits.as_slice(), |t| route.text.get(t)),
+    }
+}
+
+/// Without backends a rule answers 500, which is what a filter that does not resolve asks for.
 fn add_backends(
     stores: &Stores,
     settings: &Settings,
@@ -178,16 +198,21 @@ fn add_backends(
     out: &mut Snapshot,
 ) -> Result<Span, Full> {
     let start = out.backends.len();
+    if rule.is_broken {
+        return Ok(out.backends.span_from(start));
+    }
     let Work { decoder, pools, slices, .. } = work;
     let crate::resource::Decoder { route, service, slice, grant, scratch, .. } = decoder;
     let mut resolver = Resolver { stores, settings, service, slice, grant, scratch };
     for backend in route.backends.span(rule.backends) {
         let pool = match resolver.pool(route, backend, pools, slices, out) {
+            Ok(_) if backend.is_broken => POOL_INVALID,
             Ok(pool) => pool,
             Err(RefProblem::CapacityExceeded) => return Err(Full),
             Err(_) => POOL_INVALID,
         };
-        out.backends.push(Backend { pool, weight: backend.weight })?;
+        let filter = add_filter(route, backend.filter, out)?;
+        out.backends.push(Backend { pool, weight: backend.weight, filter })?;
     }
     Ok(out.backends.span_from(start))
 }

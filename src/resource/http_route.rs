@@ -6,7 +6,9 @@ use super::decode::{
 };
 use super::digest;
 use super::document::Value;
+use super::route_filter::Filters;
 use super::{Kind, Meta, Object};
+use crate::config::filter::{Filter, HeaderEdit};
 use crate::config::snapshot::{Method, PathKind, hostname_valid};
 use crate::limits::*;
 use crate::stdx::pack::{Pack, Packer, Unpacker};
@@ -36,6 +38,10 @@ pub struct Rule {
     pub matches: Span,
     /// Span of [`HttpRoute::backends`].
     pub backends: Span,
+    /// Index into [`HttpRoute::filters`], or `NO_FILTER`.
+    pub filter: u32,
+    /// A filter of it is an ExtensionRef: its requests are answered 500.
+    pub is_broken: bool,
     /// timeouts.request in ms; 0: not set; `u32::MAX`: none (`0s`).
     pub request_timeout_ms: u32,
     /// timeouts.backendRequest in ms, likewise.
@@ -81,15 +87,26 @@ pub struct BackendRef {
     pub port: u16,
     /// weight; 1 when absent.
     pub weight: u32,
+    /// Index into [`HttpRoute::filters`], or `NO_FILTER`.
+    pub filter: u32,
+    /// A filter of it is an ExtensionRef: its requests are answered 500.
+    pub is_broken: bool,
 }
 
 crate::pack_enum!(PathKind { Exact, Prefix });
 crate::pack_enum!(Method { Any, Get, Head, Post, Put, Delete, Connect, Options, Trace, Patch });
 crate::pack_struct!(ParentRef { group, kind, namespace, name, section, port });
-crate::pack_struct!(Rule { matches, backends, request_timeout_ms, backend_timeout_ms });
+crate::pack_struct!(Rule {
+    matches,
+    backends,
+    filter,
+    is_broken,
+    request_timeout_ms,
+    backend_timeout_ms,
+});
 crate::pack_struct!(RouteMatch { path_kind, path, method, headers, queries });
 crate::pack_struct!(NameValue { name, value });
-crate::pack_struct!(BackendRef { group, kind, namespace, name, port, weight });
+crate::pack_struct!(BackendRef { group, kind, namespace, name, port, weight, filter, is_broken });
 
 /// What serval reads of an HTTPRoute.
 #[derive(Debug)]
@@ -110,6 +127,12 @@ pub struct HttpRoute {
     pub queries: Table<NameValue, { MAX_QUERY_MATCHES_PER_ROUTE as usize }>,
     /// backendRefs of all rules.
     pub backends: Table<BackendRef, { MAX_BACKENDS_PER_ROUTE as usize }>,
+    /// Filters of rules and backendRefs that have some.
+    pub filters: Table<Filter, { MAX_FILTERS_PER_ROUTE as usize }>,
+    /// Header edits of all filters.
+    pub edits: Table<HeaderEdit, { MAX_HEADER_EDITS_PER_ROUTE as usize }>,
+    /// The first ExtensionRef; empty when there is none.
+    pub extension: Short<160>,
     /// Path of the first field that serval cannot serve yet; empty when there is none.
     pub unsupported: Short<160>,
     /// Digest of the own status.
@@ -127,6 +150,9 @@ crate::pack_struct!(HttpRoute {
     headers,
     queries,
     backends,
+    filters,
+    edits,
+    extension,
     unsupported,
     observed,
     text,
@@ -140,6 +166,9 @@ crate::zeroed_struct!(HttpRoute {
     headers: Table<NameValue, { MAX_HEADER_MATCHES_PER_ROUTE as usize }>,
     queries: Table<NameValue, { MAX_QUERY_MATCHES_PER_ROUTE as usize }>,
     backends: Table<BackendRef, { MAX_BACKENDS_PER_ROUTE as usize }>,
+    filters: Table<Filter, { MAX_FILTERS_PER_ROUTE as usize }>,
+    edits: Table<HeaderEdit, { MAX_HEADER_EDITS_PER_ROUTE as usize }>,
+    extension: Short<160>,
     unsupported: Short<160>,
     observed: u64,
     text: Arena<{ MAX_OBJECT_TEXT_BYTES as usize }>,
@@ -155,6 +184,9 @@ impl HttpRoute {
         self.headers.set_cap_cleared(MAX_HEADER_MATCHES_PER_ROUTE);
         self.queries.set_cap_cleared(MAX_QUERY_MATCHES_PER_ROUTE);
         self.backends.set_cap_cleared(MAX_BACKENDS_PER_ROUTE);
+        self.filters.set_cap_cleared(MAX_FILTERS_PER_ROUTE);
+        self.edits.set_cap_cleared(MAX_HEADER_EDITS_PER_ROUTE);
+        self.extension = Short::EMPTY;
         (self.unsupported, self.observed) = (Short::EMPTY, 0);
         self.text.set_cap_cleared(MAX_OBJECT_TEXT_BYTES);
     }
@@ -172,7 +204,7 @@ impl HttpRoute {
         parent.port.pack(out)
     }
 
-    fn unsupported(&mut self, value: Value<'_>) {
+    pub(super) fn unsupported(&mut self, value: Value<'_>) {
         if self.unsupported.is_empty() {
             self.unsupported = Short::truncated(format_args!("{}", value.path()));
         }
@@ -193,10 +225,8 @@ impl HttpRoute {
     }
 
     fn rule(&mut self, item: Value<'_>) -> Result<(), Problem> {
-        for feature in ["filters", "retry", "sessionPersistence"] {
-            if let Some(found) = item.get(feature)
-                && (feature != "filters" || found.items().next().is_some())
-            {
+        for feature in ["retry", "sessionPersistence"] {
+            if let Some(found) = item.get(feature) {
                 self.unsupported(found);
             }
         }
@@ -225,7 +255,10 @@ impl HttpRoute {
             let what = "must not be longer than the request timeout";
             return Err(invalid_member(timeouts, "backendRequest", what));
         }
-        let rule = Rule { matches, backends, request_timeout_ms, backend_timeout_ms };
+        let Filters { index: filter, is_broken } = self.filters(item)?;
+        self.check_filters(item, filter, (matches, backends))?;
+        let rule =
+            Rule { matches, backends, filter, is_broken, request_timeout_ms, backend_timeout_ms };
         self.rules.push(rule).map(|_| ()).map_err(too_large("MAX_RULES_PER_ROUTE"))
     }
 
@@ -303,11 +336,7 @@ impl HttpRoute {
     }
 
     fn backend(&mut self, item: Value<'_>) -> Result<(), Problem> {
-        if let Some(filters) = item.get("filters")
-            && filters.items().next().is_some()
-        {
-            self.unsupported(filters);
-        }
+        let Filters { index: filter, is_broken } = self.filters(item)?;
         let backend = BackendRef {
             group: keep(&mut self.text, string(item, "group")?.unwrap_or(""))?,
             kind: keep(&mut self.text, string(item, "kind")?.unwrap_or("Service"))?,
@@ -315,6 +344,8 @@ impl HttpRoute {
             name: keep(&mut self.text, required(item, "name")?)?,
             port: port(item, "port")?.unwrap_or(0),
             weight: int(item, "weight", 0, i64::from(MAX_WEIGHT))?.unwrap_or(1) as u32,
+            filter,
+            is_broken,
         };
         if self.text.get(backend.kind) == "Service" && backend.group.is_empty() && backend.port == 0
         {

@@ -17,6 +17,7 @@ pub mod key;
 pub mod namespace;
 pub mod outline;
 pub mod reference_grant;
+mod route_filter;
 pub mod secret;
 pub mod service;
 pub mod store;

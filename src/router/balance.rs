@@ -6,10 +6,19 @@
 use super::endpoints::Endpoints;
 use super::exchange::Candidates;
 use super::timers::Tick;
-use crate::config::snapshot::{POOL_INVALID, Route, Snapshot};
+use crate::config::snapshot::{NO_FILTER, POOL_INVALID, Route, Snapshot};
 use crate::limits::MAX_ENDPOINT_CANDIDATES;
 use crate::stdx::Prng;
 use core::net::{IpAddr, SocketAddr};
+
+/// The endpoints for one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Picked {
+    /// In the order in which they are tried.
+    pub candidates: Candidates,
+    /// Filters of their backend, or `NO_FILTER`.
+    pub filter: u32,
+}
 
 /// Picks the endpoints for one request of a route; or the status of the answer: 500 when a
 /// backendRef does not resolve or no backend has a weight (HTTPBackendRef), 503 for an empty pool.
@@ -19,11 +28,11 @@ pub fn pick(
     endpoints: &Endpoints,
     prng: &mut Prng,
     now: Tick,
-) -> Result<Candidates, u16> {
+) -> Result<Picked, u16> {
     let backends = snapshot.backends.span(route.backends);
-    let pool = match backends {
+    let (pool, filter) = match backends {
         [] => return Err(500),
-        [only] if only.weight > 0 => only.pool,
+        [only] if only.weight > 0 => (only.pool, only.filter),
         _ => {
             let total: u64 = backends.iter().map(|b| u64::from(b.weight)).sum();
             if total == 0 {
@@ -36,7 +45,8 @@ pub fn pick(
                 share = share.wrapping_sub(weight);
                 hit
             };
-            backends.iter().find(heavy).map_or(POOL_INVALID, |b| b.pool)
+            let none = (POOL_INVALID, NO_FILTER);
+            backends.iter().find(heavy).map_or(none, |b| (b.pool, b.filter))
         }
     };
     if pool == POOL_INVALID {
@@ -63,7 +73,7 @@ pub fn pick(
             prefer_rested(&mut candidates, endpoints, now);
         }
     }
-    Ok(candidates)
+    Ok(Picked { candidates, filter })
 }
 
 /// When even the better of the two rests, the first that does not comes before it.
@@ -124,7 +134,8 @@ mod tests {
 
         fn pick(&mut self) -> Result<Candidates, u16> {
             let route = &self.snapshot.routes[0];
-            pick(&self.snapshot, route, &self.endpoints, &mut self.prng, Tick(0))
+            let picked = pick(&self.snapshot, route, &self.endpoints, &mut self.prng, Tick(0));
+            picked.map(|picked| picked.candidates)
         }
     }
 

@@ -5,47 +5,18 @@
 
 use super::balance;
 use super::connection::{NONE, State};
-use super::exchange::{Candidates, Coding, Exchange, Phase};
-use super::framing::assemble;
+use super::decision::{Answer, Decision, Forward, Verdict, both};
+use super::edits::Tag;
+use super::exchange::{Coding, Exchange, Phase, UNROUTABLE};
+use super::framing::{assemble, has_room};
 use super::io::{Buf, IO_BUFFER_TAILROOM_BYTES};
 use super::io::{Chunk, Close, End, IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, Io};
-use super::worker::{Turn, Worker, listener_tag};
-use crate::limits::{MAX_HEAD_BYTES, MAX_REQUESTS_PER_INPUT, REQUEST_TIMEOUT_MS};
-use crate::wire::http1::render::{self, Forwarded};
+use super::worker::{Turn, Worker, listener_tag, rule_tag};
+use crate::config::filter::NO_FILTER;
+use crate::limits::{MAX_HEAD_BYTES, MAX_REQUESTS_PER_INPUT};
+use crate::wire::http1::render::Forwarded;
 use crate::wire::http1::{Decoder, Framing, RequestHead, field_space, is_worth_parsing};
 use core::ops::Range;
-
-/// What becomes of a request head.
-enum Verdict {
-    /// Bytes are missing.
-    Partial,
-    /// The router answers itself.
-    Answer(Answer),
-    /// It goes to an upstream.
-    Forward(Forward),
-}
-
-/// An answer of the router's own to a request whose head had `len` bytes.
-struct Answer {
-    status: u16,
-    close: bool,
-    is_head: bool,
-    len: u32,
-}
-
-/// A routed request, by value. Its head was rendered into `Worker::head`.
-struct Forward {
-    len: u32,
-    rendered: usize,
-    framing: Framing,
-    close: bool,
-    is_head: bool,
-    is_11: bool,
-    is_idempotent: bool,
-    request_ms: u32,
-    backend_ms: u32,
-    candidates: Candidates,
-}
 
 impl Worker {
     /// Works on a client's input until it is used up or has to wait for something.
@@ -113,6 +84,9 @@ impl Worker {
             State::Handshake | State::Head | State::Linger => true,
             State::Busy => {
                 let exchange = &self.exchanges[conn.exchange];
+                if exchange.phase == Phase::Tunnel {
+                    return self.takes_body(exchange);
+                }
                 !exchange.request.is_done()
                     && (exchange.is_upstream_deaf || self.takes_body(exchange))
             }
@@ -183,7 +157,8 @@ impl Worker {
             Err(refusal) => {
                 self.counters.requests += 1;
                 let status = refusal.status();
-                return Verdict::Answer(Answer { status, close: true, is_head: false, len: 0 });
+                let (close, is_head, len, rendered) = (true, false, 0, 0);
+                return Verdict::Answer(Answer { status, close, is_head, len, rendered });
             }
         };
         self.counters.requests += 1;
@@ -193,8 +168,8 @@ impl Worker {
         let is_whole = matches!(head.framing, Framing::None | Framing::Length(0));
         let keep = is_whole && !head.close && !self.is_draining;
         let close = !keep || bind.is_none();
-        let answer =
-            |status| Verdict::Answer(Answer { status, close, is_head, len: head.len as u32 });
+        let (len, rendered) = (head.len as u32, 0);
+        let answer = |status| Verdict::Answer(Answer { status, close, is_head, len, rendered });
         let (snapshot, table) = (&turn.slot.snapshot, turn.slot.table());
         let secured = self.conns.listener(client);
         if secured != 0
@@ -212,30 +187,22 @@ impl Worker {
         if matches!(head.framing, Framing::Length(n) if n > self.max_body_bytes) {
             return answer(413);
         }
-        let route = &snapshot.routes[found.route];
-        let picked = balance::pick(snapshot, route, &self.endpoints, &mut self.prng, self.tick);
-        let candidates = match picked {
-            Ok(candidates) => candidates,
-            Err(status) => return answer(status),
-        };
         let port = snapshot.listeners[found.listener].port;
         let proto: &[u8] = if secured == 0 { b"http" } else { b"https" };
         let forwarded = Forwarded { client: self.conns.peer(client), proto, port };
-        let Some(rendered) = render::request(&head, &forwarded, &mut self.head) else {
-            return answer(431);
-        };
-        Verdict::Forward(Forward {
-            len: head.len as u32,
-            rendered,
-            framing: head.framing,
-            close: head.close,
-            is_head,
-            is_11: head.is_11,
-            is_idempotent: head.is_idempotent(),
-            request_ms: route.request_timeout_ms,
-            backend_ms: backend_ms(route.request_timeout_ms, route.backend_timeout_ms),
-            candidates,
-        })
+        let out = &mut self.head;
+        let mut decision = Decision { snapshot, found, head: &head, forwarded, close, out };
+        let route = &snapshot.routes[found.route];
+        if let Some(elsewhere) = decision.redirect(route.filter) {
+            return elsewhere;
+        }
+        let picked = balance::pick(snapshot, route, &self.endpoints, &mut self.prng, self.tick);
+        match picked {
+            Err(status) => answer(status),
+            Ok(picked) => {
+                decision.redirect(picked.filter).unwrap_or_else(|| decision.forward(&picked))
+            }
+        }
     }
 
     /// Lets the driver read the rest of a head behind what is there.
@@ -258,12 +225,21 @@ impl Worker {
     ) -> Option<Chunk> {
         let rest = chunk.len - answer.len;
         if answer.close || rest == 0 {
-            self.answer(io, client, answer.status, answer.close, answer.is_head, Some(chunk.buf));
+            self.give_answer(io, client, answer, Some(chunk.buf));
             return None;
         }
         (chunk.start, chunk.len) = (chunk.start + answer.len, rest);
-        self.answer(io, client, answer.status, false, answer.is_head, None);
+        self.give_answer(io, client, answer, None);
         Some(chunk)
+    }
+
+    /// The usual answer of a status, or the one that was rendered.
+    fn give_answer<I: Io>(&mut self, io: &mut I, client: u32, a: &Answer, spare: Option<Buf>) {
+        if a.rendered == 0 {
+            self.answer(io, client, a.status, a.close, a.is_head, spare);
+        } else {
+            self.answer_rendered(io, client, (a.status, a.close), a.rendered, spare);
+        }
     }
 
     /// Makes a routed request an exchange and sends it on; what follows the request.
@@ -276,7 +252,13 @@ impl Worker {
     ) -> Option<Chunk> {
         let body = (chunk.start + forward.len) as usize..chunk.range().end;
         let mut request = Decoder::new(forward.framing);
-        let piece = &mut turn.io.bytes_mut(&mut chunk.buf)[body.clone()];
+        // A head that filters made long goes alone; what follows it waits as input.
+        let is_long = !has_room(body.start, forward.rendered);
+        let piece = match is_long {
+            true => body.start..body.start,
+            false => body.clone(),
+        };
+        let piece = &mut turn.io.bytes_mut(&mut chunk.buf)[piece];
         let Ok(decoded) = request.decode(piece) else {
             self.answer(turn.io, client, 400, true, forward.is_head, Some(chunk.buf));
             return None;
@@ -287,17 +269,27 @@ impl Worker {
             self.answer(turn.io, client, 503, true, forward.is_head, Some(chunk.buf));
             return None;
         };
-        let payload = body.start + decoded.start..body.start + decoded.start + decoded.len;
+        if !self.keep_filters(turn, index, forward) {
+            self.counters.edits_exhausted += 1;
+            return self.refuse(turn, (client, index), forward, chunk.buf);
+        }
+        let payload = match is_long {
+            true => forward.rendered..forward.rendered,
+            false => body.start + decoded.start..body.start + decoded.start + decoded.len,
+        };
         let rest = body.start + decoded.consumed..body.end;
         let (out, rest, is_lost) = split(turn.io, chunk, &payload, &rest);
+        if is_lost && is_long && !self.exchanges[index].request.is_done() {
+            self.counters.exhausted += 1;
+            return self.refuse(turn, (client, index), forward, out);
+        }
         let close = forward.close || is_lost;
         if forward.is_idempotent || payload.is_empty() {
             self.exchanges.keep(index, &self.head[..forward.rendered]);
         }
         self.describe(turn, index, forward, close);
         self.exchanges[index].body_bytes = decoded.len as u64;
-        let conn = &mut self.conns[client];
-        (conn.state, conn.exchange, conn.since) = (State::Busy, index, self.tick);
+        self.enter(client, index);
         if self.prepare_first(turn.io, index, out, payload, forward.rendered) {
             self.assign(turn, index);
         } else {
@@ -306,12 +298,51 @@ impl Worker {
         rest
     }
 
+    /// There is no room for what a new exchange needs.
+    fn refuse<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        (client, index): (u32, u32),
+        forward: &Forward,
+        buf: Buf,
+    ) -> Option<Chunk> {
+        turn.io.put(buf);
+        self.describe(turn, index, forward, true);
+        self.enter(client, index);
+        self.fail(turn.io, index, 503);
+        None
+    }
+
+    /// The client is busy with an exchange.
+    fn enter(&mut self, client: u32, index: u32) {
+        let conn = &mut self.conns[client];
+        (conn.state, conn.exchange, conn.since) = (State::Busy, index, self.tick);
+    }
+
+    /// Keeps what filters have to do with the response, and which rule they were of; false when
+    /// there is no room.
+    fn keep_filters<I: Io>(&mut self, turn: &Turn<'_, I>, index: u32, forward: &Forward) -> bool {
+        let (route, backend) = (forward.filter, forward.backend_filter);
+        if route == NO_FILTER && backend == NO_FILTER {
+            return true;
+        }
+        let snapshot = &turn.slot.snapshot;
+        self.exchanges[index].rule = match backend {
+            NO_FILTER => rule_tag(snapshot, forward.route),
+            _ => UNROUTABLE,
+        };
+        let edits = both(snapshot, route, backend, |f| f.response);
+        let tag = Tag { generation: turn.generation, route, backend };
+        edits.clone().next().is_none() || self.exchanges.keep_edits(index, tag, edits)
+    }
+
     /// Fills in what routing found out.
     fn describe<I: Io>(&mut self, turn: &Turn<'_, I>, index: u32, forward: &Forward, close: bool) {
         let exchange = &mut self.exchanges[index];
         exchange.is_request_chunked = forward.framing == Framing::Chunked;
         exchange.close_client = close;
         exchange.is_head = forward.is_head;
+        exchange.is_websocket = forward.is_websocket;
         exchange.is_11 = forward.is_11;
         exchange.is_idempotent = forward.is_idempotent;
         exchange.head_len = forward.rendered as u32;
@@ -350,6 +381,10 @@ impl Worker {
     fn request_body<I: Io>(&mut self, turn: &mut Turn<'_, I>, client: u32, mut chunk: Chunk) {
         let index = self.conns[client].exchange;
         let exchange = &mut self.exchanges[index];
+        if exchange.phase == Phase::Tunnel {
+            self.tunnel_up(turn.io, client, chunk);
+            return;
+        }
         if exchange.is_upstream_deaf && !exchange.request.is_done() {
             // Nobody hears it. The connection ends with the response, or with its timeout.
             exchange.close_client = true;
@@ -409,6 +444,12 @@ impl Worker {
     /// A client ended its direction, or its connection broke.
     pub(super) fn client_ended<I: Io>(&mut self, turn: &mut Turn<'_, I>, client: u32, end: End) {
         let (state, is_queued) = (self.conns[client].state, self.conns[client].is_queued);
+        let tunnels = state == State::Busy
+            && self.exchanges[self.conns[client].exchange].phase == Phase::Tunnel;
+        if tunnels && end == End::Eof {
+            self.tunnel_client_ended(turn.io, client);
+            return;
+        }
         let is_over = match state {
             _ if end == End::Reset => true,
             State::Handshake | State::Head => true,
@@ -425,16 +466,6 @@ impl Worker {
         } else if state == State::Idle {
             self.linger(turn.io, client);
         }
-    }
-}
-
-/// The backend's time: the route's own, else the router's default, unless the route's request
-/// timeout says it all (or says that there is none).
-fn backend_ms(request_ms: u32, backend_ms: u32) -> u32 {
-    match (request_ms, backend_ms) {
-        (0, 0) => REQUEST_TIMEOUT_MS,
-        (_, 0) => u32::MAX,
-        (_, own) => own,
     }
 }
 

@@ -36,6 +36,10 @@ pub struct Counters {
     pub evictions: u64,
     /// Moments at which no connection slot, exchange or buffer was left.
     pub exhausted: u64,
+    /// Requests answered 503 because MAX_RESPONSE_EDITS lists of response edits were in use.
+    pub edits_exhausted: u64,
+    /// Connections that went over to WebSocket.
+    pub tunnels: u64,
     /// Configurations adopted.
     pub swaps: u64,
     /// Payload and head bytes from clients.
@@ -49,7 +53,7 @@ pub struct Counters {
 }
 
 /// Numbers in [`Counters`].
-pub const COUNTERS: usize = 25;
+pub const COUNTERS: usize = 27;
 
 impl Counters {
     /// Names for the metrics page, in the order of [`Counters::values`].
@@ -74,6 +78,8 @@ impl Counters {
         "timeouts",
         "evictions",
         "exhausted",
+        "edits_exhausted",
+        "tunnels",
         "swaps",
         "client_bytes_in",
         "client_bytes_out",
@@ -105,6 +111,8 @@ impl Counters {
             self.timeouts,
             self.evictions,
             self.exhausted,
+            self.edits_exhausted,
+            self.tunnels,
             self.swaps,
             self.client_bytes_in,
             self.client_bytes_out,
@@ -135,6 +143,8 @@ crate::zeroed_struct!(Counters {
     timeouts: u64,
     evictions: u64,
     exhausted: u64,
+    edits_exhausted: u64,
+    tunnels: u64,
     swaps: u64,
     client_bytes_in: u64,
     client_bytes_out: u64,

@@ -5,12 +5,14 @@
 //! long as it may have to be sent again.
 
 use super::connection::NONE;
+use super::edits::{EditLists, Tag};
 use super::io::Chunk;
 use super::timers::Tick;
 use crate::limits::{Capacities, MAX_CONNECTIONS, MAX_ENDPOINT_CANDIDATES};
 use crate::limits::{MAX_KEPT_HEAD_BYTES, MAX_LARGE_HEADS, SMALL_HEAD_BYTES};
 use crate::stdx::Table;
-use crate::wire::http1::Decoder;
+use crate::wire::http1::edit::Packed;
+use crate::wire::http1::{Decoder, Edit};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::ops::{Index, IndexMut};
 
@@ -26,6 +28,8 @@ pub enum Phase {
     Waiting,
     /// The response's head went to the client.
     Responding,
+    /// The response was 101: both sides have left HTTP.
+    Tunnel,
 }
 
 /// How the response's body goes to the client.
@@ -92,6 +96,8 @@ pub struct Exchange {
     pub is_persistent: bool,
     /// The method is HEAD.
     pub is_head: bool,
+    /// It asks for WebSocket.
+    pub is_websocket: bool,
     /// The client speaks HTTP/1.1.
     pub is_11: bool,
     /// The method is idempotent.
@@ -114,6 +120,11 @@ pub struct Exchange {
     pub kept: u16,
     /// Its place when it is a large one; [`Exchanges`] alone takes and gives it back.
     large_head: Option<u16>,
+    /// Its response edits in [`EditLists`]; [`Exchanges`] alone takes and gives them back.
+    edits: Option<u16>,
+    /// Filters changed the request: tells its rule by name, so that it can be routed again though
+    /// its head is not what came. 0: none did; [`UNROUTABLE`]: not even by its rule.
+    pub rule: u64,
     /// What to send when the upstream is open: the head, and what came of the body.
     pub first: Option<Chunk>,
     /// Payload of the request's body so far.
@@ -144,6 +155,7 @@ impl Exchange {
             close_client: false,
             is_persistent: false,
             is_head: false,
+            is_websocket: false,
             is_11: true,
             is_idempotent: false,
             is_body_sent: false,
@@ -155,6 +167,8 @@ impl Exchange {
             head_len: 0,
             kept: 0,
             large_head: None,
+            edits: None,
+            rule: 0,
             first: None,
             body_bytes: 0,
             deadline: None,
@@ -175,6 +189,9 @@ impl Exchange {
     }
 }
 
+/// [`Exchange::rule`] of a request that a backend's own filters changed.
+pub const UNROUTABLE: u64 = u64::MAX;
+
 type SmallHead = [u8; SMALL_HEAD_BYTES as usize];
 type LargeHead = [u8; MAX_KEPT_HEAD_BYTES as usize];
 
@@ -187,6 +204,7 @@ pub struct Exchanges {
     large: Table<LargeHead, { MAX_LARGE_HEADS as usize }>,
     /// Places of `large` that nobody has.
     free_large: Table<u16, { MAX_LARGE_HEADS as usize }>,
+    edits: EditLists,
     /// First free place plus one; 0: none.
     free: u32,
     in_use: u32,
@@ -197,6 +215,7 @@ crate::zeroed_struct!(Exchanges {
     small: Table<SmallHead, { MAX_EXCHANGES as usize }>,
     large: Table<LargeHead, { MAX_LARGE_HEADS as usize }>,
     free_large: Table<u16, { MAX_LARGE_HEADS as usize }>,
+    edits: EditLists,
     free: u32,
     in_use: u32,
 });
@@ -213,11 +232,13 @@ impl Exchanges {
         let large = size_of::<LargeHead>() + size_of::<u16>();
         u64::from(Exchanges::cap(capacities)) * each as u64
             + u64::from(capacities.max_large_heads) * large as u64
+            + EditLists::bytes(capacities)
     }
 
     /// Makes room; must be empty.
     pub fn init(&mut self, capacities: &Capacities) {
         assert!(self.slots.is_empty());
+        self.edits.init(capacities);
         let (cap, large) = (Exchanges::cap(capacities), capacities.max_large_heads);
         self.slots.set_cap(cap);
         self.small.set_cap(cap);
@@ -256,6 +277,9 @@ impl Exchanges {
         if let Some(place) = exchange.large_head.take() {
             self.free_large.push(place).expect("as many as there are");
         }
+        if let Some(place) = exchange.edits.take() {
+            self.edits.release(place);
+        }
         (exchange.client, exchange.upstream) = (NONE, NONE);
         exchange.next_free = self.free.wrapping_sub(1);
         self.free = index + 1;
@@ -287,6 +311,29 @@ impl Exchanges {
             Some(place) => &self.large[place.into()][..],
         };
         &place[..usize::from(exchange.kept)]
+    }
+
+    /// Keeps the edits of a response, once per exchange; false when the pool is full.
+    pub fn keep_edits<'e>(
+        &mut self,
+        index: u32,
+        tag: Tag,
+        edits: impl Iterator<Item = Edit<'e>>,
+    ) -> bool {
+        let exchange = &mut self.slots[index];
+        assert!(exchange.edits.is_none());
+        exchange.edits = self.edits.take(tag, edits);
+        exchange.edits.is_some()
+    }
+
+    /// The edits of a response, when there are some.
+    pub fn edits(&self, index: u32) -> Option<Packed<'_>> {
+        self.slots[index].edits.map(|place| self.edits.get(place))
+    }
+
+    /// Lists of edits in use, for tests.
+    pub fn edits_in_use(&self) -> u32 {
+        self.edits.in_use()
     }
 
     /// Those in use.

@@ -14,6 +14,11 @@ use crate::wire::http1::render;
 /// The reason phrases of the router's own answers (RFC 9110 section 15).
 pub fn reason(status: u16) -> &'static str {
     match status {
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
         404 => "Not Found",
         408 => "Request Timeout",
@@ -110,7 +115,7 @@ impl Worker {
     /// Ends an exchange by an answer of our own; by a visible break when the response has begun.
     pub(super) fn fail<I: Io>(&mut self, io: &mut I, index: u32, status: u16) {
         let exchange = &self.exchanges[index];
-        if exchange.phase == Phase::Responding {
+        if matches!(exchange.phase, Phase::Responding | Phase::Tunnel) {
             self.truncate(io, index);
             return;
         }
@@ -163,6 +168,36 @@ impl Worker {
         self.counters.response(status);
         self.counters.answers += 1;
         self.send(io, client, Chunk { buf, start: start as u32, len });
+        self.client_done(io, client, close);
+    }
+
+    /// Answers a client that has no exchange with what was rendered into `head`.
+    pub(super) fn answer_rendered<I: Io>(
+        &mut self,
+        io: &mut I,
+        client: u32,
+        (status, close): (u16, bool),
+        rendered: usize,
+        spare: Option<Buf>,
+    ) {
+        assert!(self.conns[client].exchange == NONE && self.conns[client].is_client());
+        let Some(mut buf) = spare.or_else(|| io.take()) else {
+            self.counters.exhausted += 1;
+            self.close(io, client, Close::Reset);
+            return;
+        };
+        // From the buffer's very start: headroom is for what a body follows.
+        match io.bytes_mut(&mut buf).get_mut(..rendered) {
+            Some(room) => room.copy_from_slice(&self.head[..rendered]),
+            None => {
+                io.put(buf);
+                self.close(io, client, Close::Reset);
+                return;
+            }
+        }
+        self.counters.response(status);
+        self.counters.answers += 1;
+        self.send(io, client, Chunk { buf, start: 0, len: rendered as u32 });
         self.client_done(io, client, close);
     }
 
@@ -261,6 +296,10 @@ impl Worker {
         self.counters.timeouts += 1;
         let index = self.conns[client].exchange;
         let exchange = &self.exchanges[index];
+        if exchange.phase == Phase::Tunnel {
+            self.end_tunnel(turn.io, index);
+            return;
+        }
         let idle = self.conns[client].since.plus_ms(IDLE_TIMEOUT_MS).is_due(self.tick);
         // When the client is the one that does not go on, it is told so.
         let waits_for_client = !exchange.request.is_done() && self.takes_body(exchange);

@@ -8,6 +8,12 @@ use super::exchange::Coding;
 use crate::wire::http1::body::{CHUNK_CLOSE, CHUNK_OPEN_BYTES, LAST_CHUNK, chunk_open};
 use core::ops::Range;
 
+/// Whether a head has room in front of a payload that begins at `start`; edits may make it longer
+/// than the headroom allows.
+pub fn has_room(start: usize, head_len: usize) -> bool {
+    start >= head_len + CHUNK_OPEN_BYTES
+}
+
 /// Puts `head` (empty when it is out already) and the framing of a coding around a payload.
 /// `is_done`: it is the body's last. None when the headroom does not suffice.
 pub fn assemble(
@@ -31,7 +37,7 @@ pub fn assemble(
         }
     }
     let begin = start.checked_sub(head.len())?;
-    bytes[begin..start].copy_from_slice(head);
+    bytes.get_mut(begin..start)?.copy_from_slice(head);
     Some(begin..end)
 }
 

@@ -4,9 +4,10 @@
 //! Out: calls of the driver's [`io::Io`] (send, connect, close, pause, resume).
 //!
 //! ```text
-//! driver -> worker -> client   (head judged: route_table, balance) -> exchange
+//! driver -> worker -> client   (head judged: route_table, balance, decision) -> exchange
 //!                  -> upstream (endpoints: pooled or opened)       -> response
 //!                  -> finish   (pooled, answered, cut, timed out)
+//!                  -> tunnel   (WebSocket, after 101)
 //! ```
 //!
 //! Architecture invariant: nothing here outlives a turn but by value: no reference into a
@@ -17,6 +18,8 @@ pub mod binds;
 mod client;
 pub mod connection;
 pub mod counters;
+mod decision;
+pub mod edits;
 pub mod endpoints;
 pub mod exchange;
 mod finish;
@@ -25,16 +28,21 @@ mod host_index;
 pub mod io;
 pub mod route_table;
 pub mod timers;
+mod tunnel;
 pub mod update;
 mod upstream;
 pub mod worker;
 
+#[cfg(test)]
+mod filter_tests;
 #[cfg(test)]
 mod life_tests;
 #[cfg(test)]
 mod script;
 #[cfg(test)]
 mod secure_tests;
+#[cfg(test)]
+mod tunnel_tests;
 #[cfg(test)]
 mod worker_tests;
 

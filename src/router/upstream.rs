@@ -7,13 +7,14 @@
 use super::balance;
 use super::client::{chunk_of, make_room};
 use super::connection::{NONE, State};
-use super::exchange::{Coding, Phase};
-use super::framing::assemble;
-use super::io::{Chunk, Close, End, IO_BUFFER_HEADROOM_BYTES, Io};
-use super::worker::{Turn, Worker};
+use super::exchange::{Coding, Phase, UNROUTABLE};
+use super::framing::{assemble, has_room};
+use super::io::{Chunk, Close, End, IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, Io};
+use super::worker::{Turn, Worker, rule_tag};
+use crate::config::snapshot::{NO_FILTER, Route};
 use crate::limits::MAX_INTERIM_RESPONSES;
 use crate::wire::http1::render::{self, Delivery};
-use crate::wire::http1::{Decoder, Framing, RequestHead, ResponseHead};
+use crate::wire::http1::{Asked, Decoder, Framing, RequestHead, ResponseHead};
 use crate::wire::http1::{field_space, is_worth_parsing};
 use core::net::SocketAddr;
 
@@ -29,6 +30,12 @@ enum Heading {
     Final(Final),
 }
 
+/// Why a head does not go alone.
+enum Alone {
+    NoBuffer,
+    TooLong,
+}
+
 struct Final {
     status: u16,
     len: u32,
@@ -37,6 +44,18 @@ struct Final {
     coding: Coding,
     close_client: bool,
     is_persistent: bool,
+    switches: bool,
+}
+
+/// How a response's body goes to a client of HTTP/1.1, or of 1.0.
+fn delivery_of(head: &ResponseHead<'_, '_>, is_11: bool) -> (Delivery, Coding) {
+    match head.framing {
+        Framing::None => (Delivery::None(head.described_length), Coding::Plain),
+        Framing::Length(length) => (Delivery::Length(length), Coding::Plain),
+        _ if head.switches => (Delivery::Switch, Coding::Plain),
+        _ if is_11 => (Delivery::Chunked, Coding::Chunked),
+        _ => (Delivery::UntilClose, Coding::UntilClose),
+    }
 }
 
 impl Worker {
@@ -89,6 +108,9 @@ impl Worker {
         if exchange.generation == turn.generation {
             return Err(503);
         }
+        if exchange.rule != 0 {
+            return self.route_by_rule(turn, index);
+        }
         let head = match &exchange.first {
             Some(first) => &turn.io.bytes(&first.buf)[first.range()],
             None => self.exchanges.kept(index),
@@ -102,10 +124,39 @@ impl Worker {
         let bind = self.binds.index(self.conns[exchange.client].bind);
         let found = bind.and_then(|bind| table.find(snapshot, bind, &head).ok()).ok_or(404u16)?;
         let route = &snapshot.routes[found.route];
+        if route.filter != NO_FILTER {
+            // The head that was rendered has not undergone them.
+            return Err(503);
+        }
+        self.pick_again(turn, index, route)
+    }
+
+    /// The candidates of a request from the configuration of this turn.
+    fn pick_again<I: Io>(
+        &mut self,
+        turn: &Turn<'_, I>,
+        index: u32,
+        route: &Route,
+    ) -> Result<(), u16> {
+        let snapshot = &turn.slot.snapshot;
         let picked = balance::pick(snapshot, route, &self.endpoints, &mut self.prng, self.tick)?;
+        if picked.filter != NO_FILTER {
+            return Err(503);
+        }
         let exchange = &mut self.exchanges[index];
-        (exchange.candidates, exchange.generation) = (picked, turn.generation);
+        (exchange.candidates, exchange.generation) = (picked.candidates, turn.generation);
         Ok(())
+    }
+
+    /// [`Worker::route_again`] for a request that filters changed: by its rule, if that is still
+    /// there, since its path and fields are not those that came.
+    fn route_by_rule<I: Io>(&mut self, turn: &Turn<'_, I>, index: u32) -> Result<(), u16> {
+        let (snapshot, rule) = (&turn.slot.snapshot, self.exchanges[index].rule);
+        if rule == UNROUTABLE {
+            return Err(503);
+        }
+        let same = (0..snapshot.routes.len()).find(|&r| rule_tag(snapshot, r) == rule);
+        self.pick_again(turn, index, &snapshot.routes[same.ok_or(503u16)?])
     }
 
     /// The next endpoint to try: one that is still configured, and that a router may connect to.
@@ -293,6 +344,9 @@ impl Worker {
                 State::Active if self.exchanges[index].phase == Phase::Responding => {
                     self.response_body(turn.io, index, chunk);
                 }
+                State::Active if self.exchanges[index].phase == Phase::Tunnel => {
+                    self.tunnel_down(turn.io, index, chunk);
+                }
                 State::Active => {
                     self.exchanges[index].is_answered = true;
                     input = self.response_head(turn, index, chunk);
@@ -351,7 +405,8 @@ impl Worker {
             return Heading::Partial;
         }
         let mut space = field_space();
-        let head = match ResponseHead::parse(bytes, &mut space, exchange.is_head) {
+        let asked = Asked { head: exchange.is_head, websocket: exchange.is_websocket };
+        let head = match ResponseHead::parse(bytes, &mut space, asked) {
             Ok(Some(head)) => head,
             Ok(None) => return Heading::Partial,
             Err(_) => return Heading::Bad,
@@ -372,22 +427,24 @@ impl Worker {
             };
             return rendered.map_or(Heading::Bad, |rendered| Heading::Interim { len, rendered });
         }
-        let (delivery, coding) = match head.framing {
-            Framing::None => (Delivery::None(head.described_length), Coding::Plain),
-            Framing::Length(length) => (Delivery::Length(length), Coding::Plain),
-            _ if exchange.is_11 => (Delivery::Chunked, Coding::Chunked),
-            _ => (Delivery::UntilClose, Coding::UntilClose),
-        };
+        let (delivery, coding) = delivery_of(&head, exchange.is_11);
         // A request that is not whole yet may never be: then its rest cannot be told from the next
         // request, so the connection ends with this response (CVE-2025-4366's class).
         let client = &self.conns[exchange.client];
-        let close_client = exchange.close_client
-            || self.is_draining
-            || client.has_ended
-            || !exchange.request.is_done()
-            || coding == Coding::UntilClose
-            || self.binds.index(client.bind).is_none();
-        match render::response(&head, delivery, close_client, &mut self.head) {
+        let close_client = !head.switches
+            && (exchange.close_client
+                || self.is_draining
+                || client.has_ended
+                || !exchange.request.is_done()
+                || coding == Coding::UntilClose
+                || self.binds.index(client.bind).is_none());
+        let rendered = match self.exchanges.edits(index) {
+            None => render::response(&head, delivery, close_client, &mut self.head),
+            Some(edits) => {
+                render::response_edited(&head, delivery, close_client, edits, &mut self.head)
+            }
+        };
+        match rendered {
             None => Heading::Bad,
             Some(rendered) => Heading::Final(Final {
                 status: head.status,
@@ -397,6 +454,7 @@ impl Worker {
                 coding,
                 close_client,
                 is_persistent: head.persistent,
+                switches: head.switches,
             }),
         }
     }
@@ -439,21 +497,43 @@ impl Worker {
 
     fn forward_final<I: Io>(&mut self, io: &mut I, index: u32, mut chunk: Chunk, head: &Final) {
         let body = (chunk.start + head.len) as usize..chunk.range().end;
+        let is_long = !has_room(body.start, head.rendered);
+        let alone = match is_long.then(|| self.head_alone(io, head.rendered)).transpose() {
+            Ok(alone) => alone,
+            Err(Alone::NoBuffer) => {
+                // Read it again when there is a buffer.
+                let conn = self.exchanges[index].upstream;
+                self.conns[conn].hold(chunk);
+                self.stall(conn);
+                return;
+            }
+            Err(Alone::TooLong) => {
+                io.put(chunk.buf);
+                self.fail(io, index, 502);
+                return;
+            }
+        };
         let mut response = Decoder::new(head.framing);
         let piece = &mut io.bytes_mut(&mut chunk.buf)[body.clone()];
         let Ok(decoded) = response.decode(piece) else {
             io.put(chunk.buf);
+            alone.into_iter().for_each(|alone| io.put(alone.buf));
             self.fail(io, index, 502);
             return;
         };
         let payload = body.start + decoded.start..body.start + decoded.start + decoded.len;
         let is_done = response.is_done();
-        let rendered = &self.head[..head.rendered];
+        let rendered = &self.head[..if is_long { 0 } else { head.rendered }];
         let mut buf = chunk.buf;
         let range = assemble(io.bytes_mut(&mut buf), payload, head.coding, is_done, rendered);
         let range = range.expect("a head grows by less than the headroom");
         let exchange = &mut self.exchanges[index];
         exchange.phase = Phase::Responding;
+        if head.switches {
+            // The request was answered; how long what follows lasts is the peers' affair.
+            (exchange.phase, exchange.deadline) = (Phase::Tunnel, None);
+            self.counters.tunnels += 1;
+        }
         exchange.coding = head.coding;
         exchange.response = response;
         exchange.close_client = head.close_client;
@@ -462,10 +542,27 @@ impl Worker {
         let client = exchange.client;
         self.counters.response(head.status);
         self.conns[client].since = self.tick;
-        self.send(io, client, chunk_of(buf, range));
+        if let Some(alone) = alone {
+            self.send(io, client, alone);
+        }
+        if range.is_empty() {
+            io.put(buf);
+        } else {
+            self.send(io, client, chunk_of(buf, range));
+        }
         if is_done {
             self.complete(io, index);
         }
+    }
+
+    /// A head that edits made longer than the headroom, in a buffer of its own.
+    fn head_alone<I: Io>(&mut self, io: &mut I, len: usize) -> Result<Chunk, Alone> {
+        if len > IO_BUFFER_BYTES as usize {
+            return Err(Alone::TooLong);
+        }
+        let mut buf = io.take().ok_or(Alone::NoBuffer)?;
+        io.bytes_mut(&mut buf)[..len].copy_from_slice(&self.head[..len]);
+        Ok(chunk_of(buf, 0..len))
     }
 
     fn response_body<I: Io>(&mut self, io: &mut I, index: u32, mut chunk: Chunk) {
@@ -504,7 +601,9 @@ impl Worker {
             State::Active => {
                 let exchange = &self.exchanges[index];
                 let is_reused = self.conns[conn].is_reused;
-                if exchange.phase == Phase::Responding {
+                if exchange.phase == Phase::Tunnel {
+                    self.tunnel_upstream_ended(turn.io, index, end);
+                } else if exchange.phase == Phase::Responding {
                     if end == End::Eof && exchange.response.is_until_close() {
                         self.end_until_close(turn, index);
                     } else {

@@ -54,7 +54,19 @@ pub(super) fn listener_tag(snapshot: &Snapshot, listener: u32) -> u64 {
     hash.finish() | 1
 }
 
-const HEAD_SCRATCH: usize = (MAX_HEAD_BYTES + IO_BUFFER_HEADROOM_BYTES) as usize;
+/// Tells a rule across configurations, by its name; neither 0 nor `UNROUTABLE`.
+pub(super) fn rule_tag(snapshot: &Snapshot, route: u32) -> u64 {
+    let mut hash = Fnv::new();
+    hash.write(snapshot.text.bytes(snapshot.routes[route].name));
+    hash.finish().clamp(1, u64::MAX - 1)
+}
+
+/// A head as it came, what every head grows by, and what filters may add to it.
+const HEAD_SCRATCH: usize = (MAX_HEAD_BYTES
+    + IO_BUFFER_HEADROOM_BYTES
+    + MAX_EDIT_BYTES
+    + MAX_PATH_MATCH_BYTES
+    + MAX_NAME_BYTES) as usize;
 
 /// One worker. Megabytes: made of zeroed memory, then [`Worker::init`].
 #[derive(Debug)]
@@ -268,6 +280,10 @@ impl Worker {
         self.conns[index].is_queued = false;
         if self.conns[index].is_client() {
             self.client_ended(turn, index, End::Reset);
+        } else if self.conns[index].state == State::Active
+            && self.exchanges[self.conns[index].exchange].phase == Phase::Tunnel
+        {
+            self.truncate(turn.io, self.conns[index].exchange);
         } else if self.conns[index].state == State::Active {
             // Its response may still be there to read, or its end.
             self.exchanges[self.conns[index].exchange].is_upstream_deaf = true;
@@ -441,6 +457,9 @@ impl Worker {
             State::Pooled => Some(conn.since.plus_ms(UPSTREAM_IDLE_TIMEOUT_MS)),
             State::Busy => {
                 let exchange = &self.exchanges[conn.exchange];
+                if exchange.phase == Phase::Tunnel {
+                    return Some(conn.since.plus_ms(TUNNEL_IDLE_TIMEOUT_MS));
+                }
                 let flows = exchange.phase == Phase::Responding || !exchange.request.is_done();
                 let idle = conn.since.plus_ms(IDLE_TIMEOUT_MS);
                 match exchange.deadline {

@@ -219,11 +219,11 @@ fn interim_responses_at_max_and_one_more() {
 fn upgrades_do_not_cross() {
     let mut rig = Rig::new();
     let client = rig.client();
-    let fields = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    let fields = "Connection: Upgrade\r\nUpgrade: h2c\r\n";
     rig.send(client, format!("GET /a HTTP/1.1\r\nHost: h\r\n{fields}\r\n"));
     let backend = rig.backend();
     assert_eq!(rig.got(backend), forwarded("GET /a", ""));
-    rig.send(backend, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n");
+    rig.send(backend, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n");
     assert_eq!(status(&rig.got(client)), "502");
     assert!(rig.closed(backend).is_some());
 }

@@ -10,15 +10,17 @@
 //! reader might have understood differently than we did is not there to be misread.
 
 pub mod body;
+pub mod edit;
 pub mod field;
 pub mod render;
 pub mod request;
 pub mod response;
 
 pub use body::{BodyError, Decoded, Decoder, Framing};
+pub use edit::Edit;
 pub use field::Field;
 pub use request::{Refusal, RequestHead};
-pub use response::{ResponseError, ResponseHead};
+pub use response::{Asked, ResponseError, ResponseHead};
 
 use crate::limits::{MAX_HEAD_BYTES, MAX_HEADER_FIELDS};
 use core::mem::MaybeUninit;

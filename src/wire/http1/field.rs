@@ -53,6 +53,10 @@ pub struct Scan<'b> {
     pub chunked: bool,
     /// Connection: close.
     pub close: bool,
+    /// Connection: upgrade.
+    pub upgrade: bool,
+    /// `websocket` is among what Upgrade lists.
+    pub websocket: bool,
     /// The value of Expect.
     pub expect: Option<&'b [u8]>,
     /// Index of the Expect field, for a sender whose Expect must be ignored.
@@ -67,6 +71,7 @@ enum Kind {
     TransferEncoding,
     Connection,
     Expect,
+    Upgrade,
     Hop,
     Forwarded,
     Lookalike,
@@ -118,6 +123,10 @@ pub fn scan<'b>(
                 scan.expect = Some(field.value);
                 scan.expect_bit |= bit;
             }
+            Kind::Upgrade => {
+                scan.stripped |= bit;
+                scan.websocket |= lists(field.value, b"websocket");
+            }
             Kind::Forwarded if direction == Direction::Response => {}
             Kind::Host | Kind::Expect => {}
             Kind::Hop | Kind::Forwarded | Kind::Lookalike => scan.stripped |= bit,
@@ -166,13 +175,22 @@ fn decimal(value: &[u8]) -> Option<u64> {
     Some(value.iter().fold(0u64, |n, b| n * 10 + u64::from(b - b'0')))
 }
 
-/// Reads one Connection field; how many options other than `close` and `keep-alive` it names.
+/// Whether a comma-separated list has a token.
+fn lists(value: &[u8], token: &[u8]) -> bool {
+    value.split(|&b| b == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+/// Reads one Connection field; how many options other than `close`, `keep-alive` and `upgrade` it
+/// names.
 fn connection(value: &[u8], scan: &mut Scan<'_>) -> Result<u32, FieldError> {
     let mut others = 0;
     for option in value.split(|&b| b == b',') {
         let option = option.trim_ascii();
         if option.eq_ignore_ascii_case(b"close") {
             scan.close = true;
+        } else if option.eq_ignore_ascii_case(b"upgrade") {
+            // The Upgrade field never crosses as it came.
+            scan.upgrade = true;
         } else if !option.is_empty() && !option.eq_ignore_ascii_case(b"keep-alive") {
             if !option.iter().all(|&b| is_token(b)) {
                 return Err(FieldError::Connection);
@@ -227,6 +245,12 @@ pub fn is_token(byte: u8) -> bool {
         )
 }
 
+/// Whether a field frames a message, belongs to one connection, or says whom the message is for:
+/// nobody but the renderer writes it. X-Forwarded fields are not among them.
+pub fn is_reserved(name: &[u8]) -> bool {
+    !matches!(kind(name), Kind::Other | Kind::Forwarded)
+}
+
 /// The kind of a field by its name. A name that only differs by `_` for `-` is a lookalike: CGI
 /// and its heirs read both as one (CVE-2026-26308's class), so it does not cross.
 fn kind(name: &[u8]) -> Kind {
@@ -234,7 +258,8 @@ fn kind(name: &[u8]) -> Kind {
         2 if same(name, b"te") => Kind::Hop,
         4 if same(name, b"host") => Kind::Host,
         6 if same(name, b"expect") => Kind::Expect,
-        7 if same(name, b"upgrade") || same(name, b"trailer") => Kind::Hop,
+        7 if same(name, b"upgrade") => Kind::Upgrade,
+        7 if same(name, b"trailer") => Kind::Hop,
         9 if same(name, b"forwarded") => Kind::Forwarded,
         10 if same(name, b"connection") => Kind::Connection,
         10 if same(name, b"keep-alive") => Kind::Hop,

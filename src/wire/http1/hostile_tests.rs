@@ -271,7 +271,11 @@ fn rendering_is_a_fixed_point() {
 
 fn response(text: &str, to_head: bool) -> Result<Option<(u16, Framing, bool)>, ResponseError> {
     let mut space = field_space();
-    let head = ResponseHead::parse(text.as_bytes(), &mut space, to_head)?;
+    let head = ResponseHead::parse(
+        text.as_bytes(),
+        &mut space,
+        Asked { head: to_head, websocket: false },
+    )?;
     Ok(head.map(|h| (h.status, h.framing, h.persistent)))
 }
 
@@ -332,12 +336,61 @@ fn hostile_responses() {
     }
 }
 
+/// Which requests ask for WebSocket, and which answers give it.
+#[test]
+fn upgrades() {
+    for (line, fields, expected) in [
+        ("GET / HTTP/1.1", "Connection: Upgrade\r\nUpgrade: websocket\r\n", true),
+        ("GET / HTTP/1.1", "Connection: keep-alive, UPGRADE\r\nUpgrade: h2c, WebSocket\r\n", true),
+        ("GET / HTTP/1.1", "Upgrade: websocket\r\n", false),
+        ("GET / HTTP/1.1", "Connection: Upgrade\r\n", false),
+        ("GET / HTTP/1.1", "Connection: Upgrade\r\nUpgrade: h2c\r\n", false),
+        ("GET / HTTP/1.1", "Connection: Upgrade\r\nUpgrade: websockets\r\n", false),
+        ("POST / HTTP/1.1", "Connection: Upgrade\r\nUpgrade: websocket\r\n", false),
+        ("GET / HTTP/1.0", "Connection: Upgrade\r\nUpgrade: websocket\r\n", false),
+        (
+            "GET / HTTP/1.1",
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n",
+            false,
+        ),
+    ] {
+        let text = format!("{line}\r\nHost: h\r\n{fields}\r\n");
+        let (mut space, mut path, mut out) = (field_space(), [0; MAX_URI_BYTES as usize], [0; 512]);
+        let head = RequestHead::parse(text.as_bytes(), &mut space, &mut path).unwrap().unwrap();
+        assert_eq!(head.websocket, expected, "{text:?}");
+        let forwarded = Forwarded { client: b"c", proto: b"http", port: 80 };
+        let len = render::request(&head, &forwarded, &mut out).unwrap();
+        let rendered = core::str::from_utf8(&out[..len]).unwrap();
+        assert_eq!(rendered.contains("pgrade"), expected, "{rendered}");
+    }
+    let both = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    for (version, fields, websocket, expected) in [
+        ("1.1", both, true, true),
+        ("1.1", both, false, false),
+        ("1.0", both, true, false),
+        ("1.1", "Upgrade: websocket\r\n", true, false),
+        ("1.1", "Connection: Upgrade\r\nUpgrade: h2c\r\n", true, false),
+        ("1.1", "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n", true, false),
+    ] {
+        let text = format!("HTTP/{version} 101 Switching Protocols\r\n{fields}\r\n");
+        let (mut space, asked) = (field_space(), Asked { head: false, websocket });
+        let head = ResponseHead::parse(text.as_bytes(), &mut space, asked);
+        match head {
+            Ok(Some(head)) => {
+                assert!(expected && head.switches && !head.persistent, "{text:?}");
+                assert_eq!(head.framing, Framing::UntilClose);
+            }
+            other => assert!(!expected && other.is_err(), "{text:?}"),
+        }
+    }
+}
+
 #[test]
 fn responses_rendered() {
     let text = "HTTP/1.1 304 Not Modified\r\nA: b\r\nConnection: x\r\nX: 1\r\nContent-Length: 9\r\n\
                 X-Forwarded-For: kept\r\n\r\n";
     let (mut space, mut out) = (field_space(), [0; 256]);
-    let head = ResponseHead::parse(text.as_bytes(), &mut space, false).unwrap().unwrap();
+    let head = ResponseHead::parse(text.as_bytes(), &mut space, Asked::default()).unwrap().unwrap();
     let delivery = Delivery::None(head.described_length);
     let len = render::response(&head, delivery, true, &mut out).unwrap();
     let expected = "HTTP/1.1 304 Not Modified\r\nA: b\r\nX-Forwarded-For: kept\r\n\

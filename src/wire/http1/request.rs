@@ -75,6 +75,9 @@ pub struct RequestHead<'b, 'h> {
     pub is_11: bool,
     /// The client waits for 100 (Continue) before it sends the body.
     pub expect_continue: bool,
+    /// It asks for WebSocket in place of HTTP (RFC 6455 section 4.1): the only upgrade that is
+    /// forwarded.
+    pub websocket: bool,
     /// Bytes of the head, with its final empty line and empty lines before it.
     pub len: usize,
 }
@@ -119,6 +122,12 @@ impl<'b, 'h> RequestHead<'b, 'h> {
             b"*" => target.path,
             path => url::canonical_path(path, scratch).map_err(Refusal::Url)?,
         };
+        let framing = match scan.content_length {
+            _ if scan.chunked => Framing::Chunked,
+            Some(length) => Framing::Length(length),
+            None => Framing::None,
+        };
+        let may_upgrade = is_11 && method == "GET" && framing == Framing::None;
         let expect_continue = is_11 && expects_continue(scan.expect)?;
         Ok(Some(RequestHead {
             method,
@@ -130,14 +139,11 @@ impl<'b, 'h> RequestHead<'b, 'h> {
             // RFC 9110 section 10.1.1: 100-continue from an HTTP/1.0 client is ignored.
             stripped: if is_11 { scan.stripped } else { scan.stripped | scan.expect_bit },
             own: scan.own,
-            framing: match scan.content_length {
-                _ if scan.chunked => Framing::Chunked,
-                Some(length) => Framing::Length(length),
-                None => Framing::None,
-            },
+            framing,
             close: scan.close || !is_11,
             is_11,
             expect_continue,
+            websocket: may_upgrade && scan.upgrade && scan.websocket,
             len: skipped + len,
         }))
     }

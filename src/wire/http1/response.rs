@@ -18,8 +18,17 @@ pub enum ResponseError {
     OldCoding,
     /// The head is longer than [`MAX_HEAD_BYTES`] or has too many fields.
     HeadTooLarge,
-    /// 101 (Switching Protocols), which nobody asked for: Upgrade never crosses.
+    /// 101 (Switching Protocols) that nobody asked for, or to something other than WebSocket.
     Upgrade,
+}
+
+/// What the request was that a response answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// Its method was HEAD.
+    pub head: bool,
+    /// It asked for WebSocket.
+    pub websocket: bool,
 }
 
 /// A response's head.
@@ -39,6 +48,8 @@ pub struct ResponseHead<'b, 'h> {
     pub framing: Framing,
     /// Content-Length of a response without a body (to HEAD, or 304), which describes another one.
     pub described_length: Option<u64>,
+    /// 101 to WebSocket: what follows is not HTTP, and goes on until the connection ends.
+    pub switches: bool,
     /// The upstream keeps the connection after this response.
     pub persistent: bool,
     /// Bytes of the head, with its final empty line.
@@ -46,11 +57,11 @@ pub struct ResponseHead<'b, 'h> {
 }
 
 impl<'b, 'h> ResponseHead<'b, 'h> {
-    /// Parses the response to a request whose method was HEAD, or was not.
+    /// Parses the response to such a request.
     pub fn parse(
         bytes: &'b [u8],
         space: &'h mut FieldSpace<'b>,
-        to_head: bool,
+        asked: Asked,
     ) -> Result<Option<Self>, ResponseError> {
         if matches!(bytes.first(), Some(b'\r' | b'\n')) {
             return Err(ResponseError::Syntax);
@@ -79,14 +90,17 @@ impl<'b, 'h> ResponseHead<'b, 'h> {
         if status < 100 {
             return Err(ResponseError::Syntax);
         }
-        if status == 101 {
+        let switches = status == 101;
+        let framed = scan.chunked || scan.content_length.is_some();
+        if switches && (framed || !(asked.websocket && scan.upgrade && scan.websocket && is_11)) {
             return Err(ResponseError::Upgrade);
         }
         if scan.chunked && !is_11 {
             return Err(ResponseError::OldCoding);
         }
-        let bodiless = to_head || status < 200 || status == 204 || status == 304;
+        let bodiless = asked.head || status < 200 || status == 204 || status == 304;
         let framing = match scan.content_length {
+            _ if switches => Framing::UntilClose,
             _ if bodiless => Framing::None,
             _ if scan.chunked => Framing::Chunked,
             Some(length) => Framing::Length(length),
@@ -102,6 +116,7 @@ impl<'b, 'h> ResponseHead<'b, 'h> {
             own: scan.own,
             framing,
             described_length: if describes { scan.content_length } else { None },
+            switches,
             persistent: is_11 && !scan.close && framing != Framing::UntilClose,
             len,
         }))
@@ -109,6 +124,6 @@ impl<'b, 'h> ResponseHead<'b, 'h> {
 
     /// Whether a final response is still to come (RFC 9110 section 15.2).
     pub fn is_interim(&self) -> bool {
-        self.status < 200
+        self.status < 200 && !self.switches
     }
 }
