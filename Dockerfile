@@ -1,12 +1,14 @@
-# The image of serval: built from source, nothing but the binary in it.
-# Static linking, capabilities and the size check come with the edge release (CHANGELOG.md).
+# The image of serval: built from source, nothing but the static binary in it. tests/image checks the
+# last stage: size, user, and that the binary keeps its file capability.
 FROM rust:1.95-slim AS build
+RUN apt-get update && \
+    apt-get install --yes --no-install-recommends file libcap2-bin && \
+    rm -rf /var/lib/apt/lists/*
 WORKDIR /serval
 COPY . .
-ENV RUSTFLAGS="-C target-feature=+crt-static"
-RUN cargo build --locked --release --target x86_64-unknown-linux-gnu
+RUN scripts/build-static /image/serval
 
 FROM scratch
-COPY --from=build /serval/target/x86_64-unknown-linux-gnu/release/serval /serval
+COPY --from=build /image/serval /serval
 USER 65532:65532
 ENTRYPOINT ["/serval"]

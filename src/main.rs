@@ -22,7 +22,7 @@ use serval::shell::standalone::manifests::Reader;
 use serval::shell::standalone::{self};
 use serval::shell::threads::{self, Crew, Running};
 use serval::shell::tls::rustls::certificates;
-use serval::shell::{clock, files, log::log, parse_slot};
+use serval::shell::{capabilities, clock, files, log::log, parse_slot};
 use serval::stdx::{Duration, Short};
 use std::io::Write as _;
 use std::sync::Arc;
@@ -64,6 +64,10 @@ fn main() {
     };
     if let Some(role) = role {
         reserve(&options, role);
+    }
+    if role.is_some_and(Role::carries) {
+        // Without it ports below 1024 stay unbound, which the report says.
+        capabilities::raise_net_bind_service();
     }
     let code = match options.command {
         Command::Limits => limits(&options),

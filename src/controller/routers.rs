@@ -257,11 +257,22 @@ impl Routers<'_> {
             });
             if concerned {
                 let (id, errno, at) = (bind.id, bind.errno, router.address);
-                let message = format_args!("router {at} cannot bind {id}: errno {errno}");
+                let why = bind_hint(errno);
+                let message = format_args!("router {at} cannot bind {id}: errno {errno}{why}");
                 return Some(Short::truncated(message));
             }
         }
         None
+    }
+}
+
+/// What an errno of bind(2) means here (Linux's numbers).
+fn bind_hint(errno: u32) -> &'static str {
+    match errno {
+        13 => ", it may not bind ports below 1024 (CAP_NET_BIND_SERVICE)",
+        98 => ", another process has the port",
+        99 => ", the address is not one of its node",
+        _ => "",
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod budget;
+pub mod capabilities;
 pub mod clock;
 pub mod controller;
 pub mod entropy;

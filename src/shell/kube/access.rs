@@ -281,7 +281,15 @@ fn load<'b>(source: &'b Source, buffer: &'b mut [u8]) -> Result<&'b [u8], ErrorT
     }
 }
 
+/// The static binary has no resolver of the system: it would load shared libraries. In a cluster
+/// the API server's address is a literal.
+#[cfg(target_feature = "crt-static")]
+fn ask_resolver(_: &str) -> Option<IpAddr> {
+    None
+}
+
 /// At start only, before memory is sealed: the system's resolver.
+#[cfg(not(target_feature = "crt-static"))]
 fn ask_resolver(host: &str) -> Option<IpAddr> {
     use std::net::ToSocketAddrs;
     let mut addresses = (host, 0).to_socket_addrs().ok()?;

@@ -4,7 +4,9 @@ import (
 	"net/netip"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func TestImageName(t *testing.T) {
@@ -77,5 +79,55 @@ func TestPhase(t *testing.T) {
 		if got := p.phase(); got != check.want {
 			t.Errorf("%s: %s, want %s", check.name, got, check.want)
 		}
+	}
+}
+
+// A DaemonSet names its Node in a field; labels narrow the choice.
+func TestFits(t *testing.T) {
+	node := func(name string) *corev1.Node {
+		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{
+			Name: name, Labels: map[string]string{"zone": "z-" + name}}}
+	}
+	requirement := func(key string, operator corev1.NodeSelectorOperator, values ...string,
+	) []corev1.NodeSelectorRequirement {
+		return []corev1.NodeSelectorRequirement{{Key: key, Operator: operator, Values: values}}
+	}
+	pod := func(terms ...corev1.NodeSelectorTerm) *corev1.Pod {
+		return &corev1.Pod{Spec: corev1.PodSpec{Affinity: &corev1.Affinity{
+			NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.
+				NodeSelector{NodeSelectorTerms: terms}}}}}
+	}
+	named := corev1.NodeSelectorTerm{MatchFields: requirement("metadata.name", "In", "a")}
+	labelled := corev1.NodeSelectorTerm{MatchExpressions: requirement("zone", "NotIn", "z-a")}
+	for _, check := range []struct {
+		name string
+		pod  *corev1.Pod
+		a, b bool
+	}{
+		{"anywhere", &corev1.Pod{}, true, true},
+		{"by name", pod(named), true, false},
+		{"by label", pod(labelled), false, true},
+		{"either", pod(named, labelled), true, true},
+		{"nowhere", pod(corev1.NodeSelectorTerm{MatchFields: named.MatchFields,
+			MatchExpressions: labelled.MatchExpressions}), false, false},
+	} {
+		if a, b := fits(check.pod, node("a")), fits(check.pod, node("b")); a != check.a || b != check.b {
+			t.Errorf("%s: %t %t", check.name, a, b)
+		}
+	}
+}
+
+func TestCapabilities(t *testing.T) {
+	const bind = uint64(1) << unix.CAP_NET_BIND_SERVICE
+	got, err := capabilities(&corev1.Capabilities{
+		Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"NET_BIND_SERVICE"}})
+	if err != nil || got != bind {
+		t.Errorf("%x, %v", got, err)
+	}
+	if got, err := capabilities(nil); err != nil || got&bind == 0 || got == bind {
+		t.Errorf("by default %x, %v", got, err)
+	}
+	if _, err := capabilities(&corev1.Capabilities{Add: []corev1.Capability{"SYS_TIME"}}); err == nil {
+		t.Error("an unknown capability must not be left out")
 	}
 }

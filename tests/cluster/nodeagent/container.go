@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log"
 	"os"
@@ -80,11 +81,7 @@ func (c *container) supervise() {
 
 // start brings the container's process to life inside the Pod's sandbox.
 func (c *container) start() (*process, error) {
-	executable, err := c.buildRoot()
-	if err != nil {
-		return nil, err
-	}
-	environment, err := c.environment()
+	confined, err := c.confinement()
 	if err != nil {
 		return nil, err
 	}
@@ -98,13 +95,12 @@ func (c *container) start() (*process, error) {
 		return nil, err
 	}
 	command := &exec.Cmd{
-		Path:        executable,
-		Args:        append([]string{executable}, c.arguments(environment)...),
-		Env:         environment.list(),
+		Path:        "/proc/self/exe",
+		Args:        []string{"nodeagent", "container", string(confined)},
 		Dir:         "/",
 		Stdout:      writer,
 		Stderr:      writer,
-		SysProcAttr: c.processAttributes(),
+		SysProcAttr: processAttributes(),
 	}
 	if err := c.pod.box.within(command.Start); err != nil {
 		return nil, err
@@ -117,10 +113,41 @@ func (c *container) start() (*process, error) {
 	return running, nil
 }
 
-// processAttributes is where the container's confinement is decided. A group of its own lets
-// stop reach what the process forked.
-func (c *container) processAttributes() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Chroot: c.root, Setpgid: true}
+// confinement builds the file tree and the cgroup, and says, as JSON, what the process needs to know
+// to become the container (confine.go).
+func (c *container) confinement() ([]byte, error) {
+	into := confinement{Root: c.root}
+	program, binds, err := c.buildRoot()
+	if err != nil {
+		return nil, err
+	}
+	environment, err := c.environment()
+	if err != nil {
+		return nil, err
+	}
+	group, err := c.makeMemoryGroup()
+	if err != nil {
+		return nil, err
+	}
+	if group != nil {
+		target := filepath.Join(c.root, group.shown)
+		if err := os.MkdirAll(target, 0o755); err != nil {
+			return nil, err
+		}
+		binds = append(binds, bindMount{Source: group.dir, Target: target, ReadOnly: true})
+		into.CgroupProcs = filepath.Join(group.dir, "cgroup.procs")
+	}
+	into.Program, into.Binds = program, binds
+	into.Arguments, into.Environment = c.arguments(environment), environment.list()
+	if err := c.confine(&into); err != nil {
+		return nil, err
+	}
+	return json.Marshal(into)
+}
+
+// processAttributes: a group of its own lets stop reach what the process forked.
+func processAttributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Unshareflags: syscall.CLONE_NEWNS}
 }
 
 func waitFor(command *exec.Cmd) corev1.ContainerStateTerminated {
@@ -141,25 +168,36 @@ func waitFor(command *exec.Cmd) corev1.ContainerStateTerminated {
 	return end
 }
 
-// follow watches a run until it ends, by itself or because the pod is told to stop. Readiness
-// is probed throughout: a terminating Pod is still ready until it says otherwise.
+// follow watches a run until it ends: by itself, because the pod is told to stop, or because its
+// liveness probe fails. Readiness is probed throughout: a terminating Pod is still ready until it
+// says otherwise.
 func (c *container) follow(running *process) corev1.ContainerStateTerminated {
 	probing, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go c.watchReadiness(probing, running.pid)
+	go c.renewTokens(probing)
+	dead := make(chan struct{})
+	go c.watchLiveness(probing, dead)
 	select {
 	case end := <-running.exited:
 		return end
 	case <-c.pod.stopping:
-		return c.stop(running)
+	case <-dead:
+		log.Printf("%s: %s: the liveness probe fails", c.pod, c.spec.Name)
 	}
+	return c.stop(running)
 }
 
 // stop ends a run: the preStop sleep and the wait after SIGTERM share the Pod's grace.
 func (c *container) stop(running *process) corev1.ContainerStateTerminated {
 	c.pod.mu.Lock()
-	graceOver := time.NewTimer(c.pod.grace)
+	grace := c.pod.grace
 	c.pod.mu.Unlock()
+	if !closed(c.pod.stopping) { // by the liveness probe: nobody gave a grace
+		grace = time.Duration(first(c.pod.object.Spec.TerminationGracePeriodSeconds, nil, 30)) *
+			time.Second
+	}
+	graceOver := time.NewTimer(grace)
 	defer graceOver.Stop()
 	select {
 	case end := <-running.exited:

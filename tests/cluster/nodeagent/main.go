@@ -1,4 +1,4 @@
-// Command nodeagent stands in for kube-scheduler and kubelet on one Node.
+// Command nodeagent stands in for kubelet on one Node, and one of them for kube-scheduler.
 //
 // In: Pods, Secrets and ConfigMaps of a real API server. Out: one network namespace and one
 // chroot with a static binary per container, Pod status as a kubelet would write it, and
@@ -11,9 +11,11 @@
 //	container.go    one container: start, restart, stop
 //	root.go         a container's file tree
 //	environment.go  a container's environment, command and arguments
-//	volumes.go      Secrets and ConfigMaps as files
+//	volumes.go      Secrets, ConfigMaps, tokens as files; emptyDirs
+//	confine.go      mounts, user, capabilities: how a process becomes a container
+//	cgroup.go       memory limits
 //	network.go      namespaces, veth pairs, addresses
-//	readiness.go    probes; without one, "listens"
+//	readiness.go    readiness and liveness probes; without one, "listens"
 //	status.go       Pod status and how it reaches the API server
 //	logs.go         log files and the kubelet's log endpoint
 package main
@@ -23,6 +25,7 @@ import (
 	"flag"
 	"log"
 	"net/netip"
+	"os"
 	"os/signal"
 	"syscall"
 
@@ -43,10 +46,15 @@ type Config struct {
 	ImageDir      string       // static binaries, named by the image's last path element
 	APIServerHost string       // what pods find in KUBERNETES_SERVICE_HOST
 	APIServerPort string
-	Schedule      bool // whether this agent also binds Pods
+	Schedule      bool   // whether this agent also binds Pods
+	Cgroup        string // the cgroup, below the mount, that containers' own are made in
+	MemoryDir     string // directory in memory for emptyDirs of that medium
 }
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == "container" {
+		enterContainer(os.Args[2])
+	}
 	log.SetFlags(log.Ltime | log.Lmicroseconds)
 	config, kubeconfig := parseFlags()
 	rest, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
@@ -65,7 +73,7 @@ func main() {
 	go agent.serveLogs()
 	agent.registerNode(ctx)
 	if config.Schedule {
-		startScheduler(ctx, client, config.NodeName)
+		startScheduler(ctx, client)
 	}
 	agent.Run(ctx)
 }
@@ -82,10 +90,12 @@ func parseFlags() (Config, string) {
 	flag.StringVar(&c.StateDir, "state-dir", "", "directory for containers' file trees")
 	flag.StringVar(&c.LogDir, "log-dir", "", "directory for containers' logs")
 	flag.StringVar(&c.ImageDir, "image-dir", "", "directory of static binaries")
+	flag.StringVar(&c.Cgroup, "cgroup", "serval-cluster", "cgroup for containers with limits")
+	flag.StringVar(&c.MemoryDir, "memory-dir", "", "directory for emptyDirs in memory")
 	flag.BoolVar(&c.Schedule, "schedule", true, "also bind Pods that have no Node")
 	flag.Parse()
 	for name, value := range map[string]string{"kubeconfig": *kubeconfig,
-		"state-dir": c.StateDir, "log-dir": c.LogDir, "image-dir": c.ImageDir} {
+		"state-dir": c.StateDir, "log-dir": c.LogDir, "image-dir": c.ImageDir, "memory-dir": c.MemoryDir} {
 		if value == "" {
 			log.Fatalf("-%s is required", name)
 		}

@@ -53,7 +53,7 @@ func (pool *addressPool) free(address netip.Addr) {
 	delete(pool.taken, address)
 }
 
-// sandbox is a Pod's network: its namespace and its address there.
+// sandbox is a Pod's network: its namespace (without a name: the Node's own) and its address there.
 type sandbox struct {
 	name    string
 	address netip.Addr
@@ -93,6 +93,9 @@ func (a *Agent) connect(box *sandbox, veth string) error {
 
 // removeSandbox undoes newSandbox, whole or half done.
 func (a *Agent) removeSandbox(box *sandbox) {
+	if box.name == "" {
+		return
+	}
 	_ = runIP("", "netns", "del", box.name)
 	a.addresses.free(box.address)
 }
@@ -111,6 +114,9 @@ func runIP(stdin string, arguments ...string) error {
 // The thread is thrown away afterwards. So a child must not ask for a parent-death signal:
 // the kernel means the parent thread.
 func (box *sandbox) within(action func() error) error {
+	if box.name == "" {
+		return action()
+	}
 	result := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlock: the runtime then ends the thread

@@ -85,7 +85,7 @@ func (p *pod) prepare() bool {
 		return false
 	}
 	for !closed(p.stopping) {
-		box, err := p.agent.newSandbox()
+		box, err := p.newSandbox()
 		if err == nil {
 			p.mu.Lock()
 			p.box = box
@@ -96,6 +96,13 @@ func (p *pod) prepare() bool {
 		p.pause(apiRetryInterval)
 	}
 	return false
+}
+
+func (p *pod) newSandbox() (*sandbox, error) {
+	if p.object.Spec.HostNetwork {
+		return &sandbox{address: p.agent.config.NodeAddress}, nil
+	}
+	return p.agent.newSandbox()
 }
 
 func (p *pod) runContainers() {
@@ -113,8 +120,15 @@ func (p *pod) release() {
 	if box != nil {
 		p.agent.removeSandbox(box)
 	}
-	if err := os.RemoveAll(p.dir); err != nil {
-		log.Printf("%s: remove %s: %v", p, p.dir, err)
+	for _, c := range p.containers {
+		if err := c.removeMemoryGroup(); err != nil {
+			log.Printf("%s: cgroup: %v", p, err)
+		}
+	}
+	for _, dir := range []string{p.dir, p.memoryDir()} {
+		if err := os.RemoveAll(dir); err != nil {
+			log.Printf("%s: remove %s: %v", p, dir, err)
+		}
 	}
 	close(p.released)
 }
@@ -167,15 +181,20 @@ func unsupported(object *corev1.Pod) string {
 	switch {
 	case len(object.Spec.InitContainers) > 0:
 		return "initContainers"
-	case object.Spec.HostNetwork:
-		return "hostNetwork"
+	case object.Spec.HostPID, object.Spec.HostIPC:
+		return "hostPID, hostIPC"
 	}
 	for _, c := range object.Spec.Containers {
-		if c.StartupProbe != nil || c.LivenessProbe != nil {
-			return "startupProbe, livenessProbe"
+		if c.StartupProbe != nil {
+			return "startupProbe"
 		}
-		if probe := c.ReadinessProbe; probe != nil && probe.HTTPGet == nil && probe.TCPSocket == nil {
-			return "readinessProbe other than httpGet and tcpSocket"
+		for _, probe := range []*corev1.Probe{c.ReadinessProbe, c.LivenessProbe} {
+			if probe != nil && probe.HTTPGet == nil && probe.TCPSocket == nil {
+				return "probes other than httpGet and tcpSocket"
+			}
+		}
+		if c.SecurityContext != nil && first(c.SecurityContext.Privileged, nil, false) {
+			return "privileged"
 		}
 		if hooks := c.Lifecycle; hooks != nil && (hooks.PostStart != nil ||
 			hooks.PreStop != nil && hooks.PreStop.Sleep == nil) {

@@ -68,6 +68,24 @@ func (c *container) watchReadiness(ctx context.Context, pid int) {
 	}
 }
 
+// watchLiveness closes dead when the liveness probe has failed as often as it may, until ctx ends.
+func (c *container) watchLiveness(ctx context.Context, dead chan struct{}) {
+	probe := c.spec.LivenessProbe
+	if probe == nil || !sleep(ctx, time.Duration(probe.InitialDelaySeconds)*time.Second) {
+		return
+	}
+	for failures := int32(0); sleep(ctx, time.Duration(max(probe.PeriodSeconds, 1))*time.Second); {
+		if err := c.probe(ctx, probe); err == nil {
+			failures = 0
+		} else if failures++; failures >= max(probe.FailureThreshold, 1) {
+			if ctx.Err() == nil {
+				close(dead)
+			}
+			return
+		}
+	}
+}
+
 // probe asks once; nil means ready.
 func (c *container) probe(ctx context.Context, probe *corev1.Probe) error {
 	timeout := time.Duration(max(probe.TimeoutSeconds, 1)) * time.Second

@@ -14,29 +14,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// buildRoot makes or refreshes the tree and returns the binary's path inside it.
-func (c *container) buildRoot() (string, error) {
-	for _, directory := range []string{"etc", "dev", "tmp"} {
+// buildRoot makes or refreshes the tree and returns the binary's path inside it, and what is to be
+// mounted there.
+func (c *container) buildRoot() (string, []bindMount, error) {
+	for _, directory := range []string{"etc", "dev", "proc", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(c.root, directory), 0o755); err != nil {
-			return "", err
+			return "", nil, err
 		}
 	}
 	if err := os.Chmod(filepath.Join(c.root, "tmp"), 0o1777|os.ModeSticky); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if err := c.makeDevices(); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	hosts := fmt.Sprintf("127.0.0.1 localhost\n::1 localhost\n%s %s\n",
 		c.pod.box.address, c.pod.object.Name)
 	err := os.WriteFile(filepath.Join(c.root, "etc/hosts"), []byte(hosts), 0o644)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	if err := c.mountVolumes(); err != nil {
-		return "", err
+	binds, err := c.mountVolumes()
+	if err != nil {
+		return "", nil, err
 	}
-	return c.placeBinary()
+	binary, err := c.placeBinary()
+	return binary, binds, err
 }
 
 func (c *container) placeBinary() (string, error) {

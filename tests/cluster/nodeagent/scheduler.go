@@ -1,9 +1,12 @@
-// The stand-in for kube-scheduler: every Pod without a Node goes to the one Node there is.
+// The stand-in for kube-scheduler: every Pod without a Node goes to one that its nodeSelector and
+// required node affinity (which DaemonSets use to name the Node) allow, each in turn.
 package main
 
 import (
 	"context"
 	"log"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,15 +18,16 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// startScheduler binds Pods to node until ctx ends. Several Nodes want a choice in bind.
-func startScheduler(ctx context.Context, client kubernetes.Interface, node string) {
+// startScheduler binds Pods until ctx ends.
+func startScheduler(ctx context.Context, client kubernetes.Interface) {
 	unbound := informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 		o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", "").String()
 	})
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, unbound)
+	var turn atomic.Uint64
 	_, err := factory.Core().V1().Pods().Informer().AddEventHandler(
 		cache.ResourceEventHandlerFuncs{AddFunc: func(object any) {
-			go bind(ctx, client, object.(*corev1.Pod), node)
+			go bind(ctx, client, object.(*corev1.Pod), turn.Add(1))
 		}})
 	if err != nil {
 		panic(err) // only a stopped informer refuses a handler
@@ -31,18 +35,86 @@ func startScheduler(ctx context.Context, client kubernetes.Interface, node strin
 	factory.Start(ctx.Done())
 }
 
-// bind binds one Pod, and asks again while the API server does not answer.
-func bind(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, node string) {
-	binding := &corev1.Binding{
-		ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, UID: pod.UID},
-		Target:     corev1.ObjectReference{Kind: "Node", Name: node},
-	}
+// bind binds one Pod, and asks again while the API server does not answer or no Node fits.
+func bind(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, turn uint64) {
 	for ctx.Err() == nil && pod.DeletionTimestamp == nil {
-		err := client.CoreV1().Pods(pod.Namespace).Bind(ctx, binding, metav1.CreateOptions{})
+		err := tryBind(ctx, client, pod, turn)
 		if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 			return
 		}
 		log.Printf("bind %s/%s: %v", pod.Namespace, pod.Name, err)
 		time.Sleep(apiRetryInterval)
 	}
+}
+
+func tryBind(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, turn uint64) error {
+	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	fitting := slices.DeleteFunc(nodes.Items, func(node corev1.Node) bool {
+		return node.Spec.Unschedulable && !namesNode(pod) || !fits(pod, &node)
+	})
+	if len(fitting) == 0 {
+		time.Sleep(apiRetryInterval)
+		return apierrors.NewServiceUnavailable("no Node fits")
+	}
+	node := fitting[turn%uint64(len(fitting))].Name
+	binding := &corev1.Binding{
+		ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, UID: pod.UID},
+		Target:     corev1.ObjectReference{Kind: "Node", Name: node},
+	}
+	return client.CoreV1().Pods(pod.Namespace).Bind(ctx, binding, metav1.CreateOptions{})
+}
+
+// terms are those of the required node affinity, of which one must hold; nil when there are none.
+func terms(pod *corev1.Pod) []corev1.NodeSelectorTerm {
+	affinity := pod.Spec.Affinity
+	if affinity == nil || affinity.NodeAffinity == nil ||
+		affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return nil
+	}
+	return affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+}
+
+// namesNode tells a DaemonSet's Pod, which goes to its Node whether others may or not.
+func namesNode(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(terms(pod), func(term corev1.NodeSelectorTerm) bool {
+		return len(term.MatchFields) > 0
+	})
+}
+
+func fits(pod *corev1.Pod, node *corev1.Node) bool {
+	for key, value := range pod.Spec.NodeSelector {
+		if node.Labels[key] != value {
+			return false
+		}
+	}
+	all := terms(pod)
+	return all == nil || slices.ContainsFunc(all, func(term corev1.NodeSelectorTerm) bool {
+		name := map[string]string{metav1.ObjectNameField: node.Name}
+		return holds(term.MatchFields, name) && holds(term.MatchExpressions, node.Labels)
+	})
+}
+
+func holds(requirements []corev1.NodeSelectorRequirement, values map[string]string) bool {
+	for _, r := range requirements {
+		value, found := values[r.Key]
+		among := found && slices.Contains(r.Values, value)
+		switch r.Operator {
+		case corev1.NodeSelectorOpIn:
+			found = among
+		case corev1.NodeSelectorOpNotIn:
+			found = !among
+		case corev1.NodeSelectorOpDoesNotExist:
+			found = !found
+		case corev1.NodeSelectorOpExists:
+		default: // Gt and Lt
+			return false
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
 }
