@@ -214,6 +214,39 @@ fn head_and_expect_continue() {
     router.finish();
 }
 
+/// Trailers from a client through the router to a backend, and the backend's back.
+#[test]
+fn trailers() {
+    let address = backend(|mut client, _| {
+        let request = client.head().expect("a request");
+        assert_eq!(request.field("Trailer"), Some("X-Sum"));
+        let mut read = client.rest().into_bytes();
+        while !read.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.stream.read_exact(&mut byte).unwrap();
+            read.push(byte[0]);
+        }
+        let got = String::from_utf8(read).unwrap();
+        assert!(got.ends_with("\r\n0\r\nX-Sum: 5\r\n\r\n"), "{got}");
+        client.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n");
+        client.send("X-Status: 0\r\nSet-Cookie: a=b\r\n\r\n");
+        client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    });
+    let router = Router::start(1, plain(&[address]));
+    let mut client = router.connect();
+    let fields = "Host: h\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\nConnection: close\r\n";
+    client.send(format!("POST / HTTP/1.1\r\n{fields}\r\n5\r\nhello\r\n"));
+    client.send("0\r\nX-Sum: 5\r\nAuthorization: none\r\n");
+    client.send("\r\n");
+    assert_eq!(client.head().expect("an answer").status(), 200);
+    let mut rest = String::new();
+    client.stream.read_to_string(&mut rest).unwrap();
+    let rest = client.rest() + &rest;
+    assert!(rest.ends_with("ok\r\n0\r\nX-Status: 0\r\n\r\n"), "{rest}");
+    drop(client);
+    router.finish();
+}
+
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
                       Upgrade: websocket\r\nSec-WebSocket-Accept: a\r\n\r\n";
 

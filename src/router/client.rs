@@ -7,7 +7,7 @@ use super::balance;
 use super::connection::{NONE, State};
 use super::decision::{Answer, Decision, Forward, Verdict, both};
 use super::edits::Tag;
-use super::exchange::{Coding, Exchange, Phase, UNROUTABLE};
+use super::exchange::{Coding, Exchange, Phase, UNROUTABLE, Way};
 use super::framing::{assemble, has_room};
 use super::io::{Buf, IO_BUFFER_TAILROOM_BYTES};
 use super::io::{Chunk, Close, End, IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, Io};
@@ -269,6 +269,10 @@ impl Worker {
             self.answer(turn.io, client, 503, true, forward.is_head, Some(chunk.buf));
             return None;
         };
+        let piece = &turn.io.bytes(&chunk.buf)[body.clone()];
+        if !self.exchanges.collect_trailers(index, Way::Request, piece, &decoded) {
+            self.counters.exhausted += 1;
+        }
         if !self.keep_filters(turn, index, forward) {
             self.counters.edits_exhausted += 1;
             return self.refuse(turn, (client, index), forward, chunk.buf);
@@ -362,12 +366,13 @@ impl Worker {
         payload: Range<usize>,
         rendered: usize,
     ) -> bool {
-        let exchange = &mut self.exchanges[index];
+        let exchange = &self.exchanges[index];
         let coding = if exchange.is_request_chunked { Coding::Chunked } else { Coding::Plain };
         let (is_done, head) = (exchange.request.is_done(), &self.head[..rendered]);
-        match assemble(io.bytes_mut(&mut out), payload, coding, is_done, head) {
+        let trailers = self.exchanges.trailers(index, Way::Request);
+        match assemble(io.bytes_mut(&mut out), payload, coding, is_done, head, trailers) {
             Some(range) => {
-                exchange.first = Some(chunk_of(out, range));
+                self.exchanges[index].first = Some(chunk_of(out, range));
                 true
             }
             None => {
@@ -404,6 +409,11 @@ impl Worker {
             self.fail(turn.io, index, 400);
             return;
         };
+        let piece = &turn.io.bytes(&chunk.buf)[range.clone()];
+        if !self.exchanges.collect_trailers(index, Way::Request, piece, &decoded) {
+            self.counters.exhausted += 1;
+        }
+        let exchange = &mut self.exchanges[index];
         exchange.body_bytes += decoded.len as u64;
         if exchange.body_bytes > self.max_body_bytes {
             turn.io.put(chunk.buf);
@@ -422,16 +432,17 @@ impl Worker {
     }
 
     fn send_body<I: Io>(&mut self, io: &mut I, index: u32, mut out: Buf, payload: Range<usize>) {
-        let exchange = &mut self.exchanges[index];
+        let exchange = &self.exchanges[index];
         let (upstream, is_done) = (exchange.upstream, exchange.request.is_done());
         let coding = if exchange.is_request_chunked { Coding::Chunked } else { Coding::Plain };
-        let range = assemble(io.bytes_mut(&mut out), payload, coding, is_done, &[]);
+        let trailers = self.exchanges.trailers(index, Way::Request);
+        let range = assemble(io.bytes_mut(&mut out), payload, coding, is_done, &[], trailers);
         // Input lies between headroom and tailroom, which are made for this.
         let range = range.expect("room for chunk framing");
         if range.is_empty() {
             io.put(out);
         } else {
-            exchange.is_body_sent = true;
+            self.exchanges[index].is_body_sent = true;
             self.send(io, upstream, chunk_of(out, range));
         }
         if is_done {

@@ -8,16 +8,26 @@ use super::connection::NONE;
 use super::edits::{EditLists, Tag};
 use super::io::Chunk;
 use super::timers::Tick;
+use super::trailers::{TrailerBlocks, Trailers};
 use crate::limits::{Capacities, MAX_CONNECTIONS, MAX_ENDPOINT_CANDIDATES};
 use crate::limits::{MAX_KEPT_HEAD_BYTES, MAX_LARGE_HEADS, SMALL_HEAD_BYTES};
 use crate::stdx::Table;
 use crate::wire::http1::edit::Packed;
-use crate::wire::http1::{Decoder, Edit};
+use crate::wire::http1::{Decoded, Decoder, Edit};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::ops::{Index, IndexMut};
 
 /// An exchange has a client and, but for moments, an upstream: half of the connections.
 pub const MAX_EXCHANGES: u32 = MAX_CONNECTIONS / 2;
+
+/// Which body is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the client.
+    Request,
+    /// From the upstream.
+    Response,
+}
 
 /// How far an exchange is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +132,10 @@ pub struct Exchange {
     large_head: Option<u16>,
     /// Its response edits in [`EditLists`]; [`Exchanges`] alone takes and gives them back.
     edits: Option<u16>,
+    /// Of the request's body, when it goes on in chunks; [`Exchanges`] alone takes and gives back.
+    request_trailers: Trailers,
+    /// Of the response's body, likewise.
+    response_trailers: Trailers,
     /// Filters changed the request: tells its rule by name, so that it can be routed again though
     /// its head is not what came. 0: none did; [`UNROUTABLE`]: not even by its rule.
     pub rule: u64,
@@ -168,6 +182,8 @@ impl Exchange {
             kept: 0,
             large_head: None,
             edits: None,
+            request_trailers: Trailers::default(),
+            response_trailers: Trailers::default(),
             rule: 0,
             first: None,
             body_bytes: 0,
@@ -205,6 +221,7 @@ pub struct Exchanges {
     /// Places of `large` that nobody has.
     free_large: Table<u16, { MAX_LARGE_HEADS as usize }>,
     edits: EditLists,
+    trailers: TrailerBlocks,
     /// First free place plus one; 0: none.
     free: u32,
     in_use: u32,
@@ -216,6 +233,7 @@ crate::zeroed_struct!(Exchanges {
     large: Table<LargeHead, { MAX_LARGE_HEADS as usize }>,
     free_large: Table<u16, { MAX_LARGE_HEADS as usize }>,
     edits: EditLists,
+    trailers: TrailerBlocks,
     free: u32,
     in_use: u32,
 });
@@ -233,12 +251,14 @@ impl Exchanges {
         u64::from(Exchanges::cap(capacities)) * each as u64
             + u64::from(capacities.max_large_heads) * large as u64
             + EditLists::bytes(capacities)
+            + TrailerBlocks::bytes(capacities)
     }
 
     /// Makes room; must be empty.
     pub fn init(&mut self, capacities: &Capacities) {
         assert!(self.slots.is_empty());
         self.edits.init(capacities);
+        self.trailers.init(capacities);
         let (cap, large) = (Exchanges::cap(capacities), capacities.max_large_heads);
         self.slots.set_cap(cap);
         self.small.set_cap(cap);
@@ -280,6 +300,8 @@ impl Exchanges {
         if let Some(place) = exchange.edits.take() {
             self.edits.release(place);
         }
+        self.trailers.release(&mut exchange.request_trailers);
+        self.trailers.release(&mut exchange.response_trailers);
         (exchange.client, exchange.upstream) = (NONE, NONE);
         exchange.next_free = self.free.wrapping_sub(1);
         self.free = index + 1;
@@ -329,6 +351,51 @@ impl Exchanges {
     /// The edits of a response, when there are some.
     pub fn edits(&self, index: u32) -> Option<Packed<'_>> {
         self.slots[index].edits.map(|place| self.edits.get(place))
+    }
+
+    /// Keeps what of a body's trailers is in a piece that was decoded; false when they are lost for
+    /// want of a block.
+    pub fn collect_trailers(
+        &mut self,
+        index: u32,
+        way: Way,
+        piece: &[u8],
+        decoded: &Decoded,
+    ) -> bool {
+        let exchange = &mut self.slots[index];
+        let (trailers, is_done) = match way {
+            Way::Request => (&mut exchange.request_trailers, exchange.request.is_done()),
+            Way::Response => (&mut exchange.response_trailers, exchange.response.is_done()),
+        };
+        if decoded.trailer_len == 0 && *trailers == Trailers::default() {
+            return true;
+        }
+        let part = &piece[decoded.trailer_start..decoded.trailer_start + decoded.trailer_len];
+        let kept = self.trailers.collect(trailers, part, decoded.trailer_begins);
+        // The section's last LF may come alone.
+        if is_done {
+            self.trailers.finish(trailers);
+        }
+        kept
+    }
+
+    /// The trailers that follow a body; empty until it is whole.
+    pub fn trailers(&self, index: u32, way: Way) -> &[u8] {
+        let exchange = &self.slots[index];
+        match way {
+            Way::Request if exchange.request.is_done() => {
+                self.trailers.get(exchange.request_trailers)
+            }
+            Way::Response if exchange.response.is_done() => {
+                self.trailers.get(exchange.response_trailers)
+            }
+            _ => b"",
+        }
+    }
+
+    /// Blocks of trailers in use, for tests.
+    pub fn trailers_in_use(&self) -> u32 {
+        self.trailers.in_use()
     }
 
     /// Lists of edits in use, for tests.

@@ -28,6 +28,7 @@ mod host_index;
 pub mod io;
 pub mod route_table;
 pub mod timers;
+pub mod trailers;
 mod tunnel;
 pub mod update;
 mod upstream;
@@ -41,6 +42,8 @@ mod life_tests;
 mod script;
 #[cfg(test)]
 mod secure_tests;
+#[cfg(test)]
+mod trailer_tests;
 #[cfg(test)]
 mod tunnel_tests;
 #[cfg(test)]

@@ -7,16 +7,17 @@
 use super::balance;
 use super::client::{chunk_of, make_room};
 use super::connection::{NONE, State};
-use super::exchange::{Coding, Phase, UNROUTABLE};
+use super::exchange::{Coding, Phase, UNROUTABLE, Way};
 use super::framing::{assemble, has_room};
-use super::io::{Chunk, Close, End, IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, Io};
+use super::io::{Buf, Chunk, Close, End, IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, Io};
 use super::worker::{Turn, Worker, rule_tag};
 use crate::config::snapshot::{NO_FILTER, Route};
 use crate::limits::MAX_INTERIM_RESPONSES;
 use crate::wire::http1::render::{self, Delivery};
-use crate::wire::http1::{Asked, Decoder, Framing, RequestHead, ResponseHead};
+use crate::wire::http1::{Asked, Decoded, Decoder, Framing, RequestHead, ResponseHead};
 use crate::wire::http1::{field_space, is_worth_parsing};
 use core::net::SocketAddr;
+use core::ops::Range;
 
 /// What the bytes of a response head turned out to be.
 enum Heading {
@@ -489,7 +490,7 @@ impl Worker {
             return None;
         };
         let head = &self.head[..rendered];
-        let range = assemble(io.bytes_mut(&mut out), end..end, Coding::Plain, false, head);
+        let range = assemble(io.bytes_mut(&mut out), end..end, Coding::Plain, false, head, &[]);
         let range = range.expect("a head grows by less than the headroom");
         self.send(io, client, chunk_of(out, range));
         rest
@@ -523,10 +524,6 @@ impl Worker {
         };
         let payload = body.start + decoded.start..body.start + decoded.start + decoded.len;
         let is_done = response.is_done();
-        let rendered = &self.head[..if is_long { 0 } else { head.rendered }];
-        let mut buf = chunk.buf;
-        let range = assemble(io.bytes_mut(&mut buf), payload, head.coding, is_done, rendered);
-        let range = range.expect("a head grows by less than the headroom");
         let exchange = &mut self.exchanges[index];
         exchange.phase = Phase::Responding;
         if head.switches {
@@ -540,6 +537,12 @@ impl Worker {
         // Bytes behind the response belong to nobody: the connection is not used again.
         exchange.is_persistent = head.is_persistent && decoded.consumed == body.len();
         let client = exchange.client;
+        self.keep_trailers(io, index, &chunk.buf, body, &decoded);
+        let trailers = self.exchanges.trailers(index, Way::Response);
+        let rendered = &self.head[..if is_long { 0 } else { head.rendered }];
+        let (mut buf, coding) = (chunk.buf, head.coding);
+        let range = assemble(io.bytes_mut(&mut buf), payload, coding, is_done, rendered, trailers);
+        let range = range.expect("a head grows by less than the headroom");
         self.counters.response(head.status);
         self.conns[client].since = self.tick;
         if let Some(alone) = alone {
@@ -552,6 +555,23 @@ impl Worker {
         }
         if is_done {
             self.complete(io, index);
+        }
+    }
+
+    /// Keeps the trailers in a piece of a response's body, if they can go to the client.
+    fn keep_trailers<I: Io>(
+        &mut self,
+        io: &I,
+        index: u32,
+        buf: &Buf,
+        piece: Range<usize>,
+        decoded: &Decoded,
+    ) {
+        if self.exchanges[index].coding == Coding::Chunked {
+            let piece = &io.bytes(buf)[piece];
+            if !self.exchanges.collect_trailers(index, Way::Response, piece, decoded) {
+                self.counters.exhausted += 1;
+            }
         }
     }
 
@@ -578,8 +598,10 @@ impl Worker {
         let payload = range.start + decoded.start..range.start + decoded.start + decoded.len;
         let (client, coding) = (exchange.client, exchange.coding);
         let is_done = exchange.response.is_done();
+        self.keep_trailers(io, index, &chunk.buf, range, &decoded);
         let mut buf = chunk.buf;
-        let out = assemble(io.bytes_mut(&mut buf), payload, coding, is_done, &[]);
+        let trailers = self.exchanges.trailers(index, Way::Response);
+        let out = assemble(io.bytes_mut(&mut buf), payload, coding, is_done, &[], trailers);
         let out = out.expect("room for chunk framing");
         if out.is_empty() {
             io.put(buf);
@@ -647,7 +669,7 @@ impl Worker {
             };
             let at = IO_BUFFER_HEADROOM_BYTES as usize;
             let bytes = turn.io.bytes_mut(&mut buf);
-            let range = assemble(bytes, at..at, Coding::Chunked, true, &[]);
+            let range = assemble(bytes, at..at, Coding::Chunked, true, &[], &[]);
             let range = range.expect("room for chunk framing");
             self.send(turn.io, client, chunk_of(buf, range));
         }

@@ -118,7 +118,7 @@ fn bodies_of_every_framing() {
              3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: x\r\n\r\n"
                 .into(),
             String::from(
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\nT: x\r\n\r\n",
             ),
         ),
     ] as [(String, String); 4]

@@ -15,6 +15,7 @@ pub mod field;
 pub mod render;
 pub mod request;
 pub mod response;
+pub mod trailer;
 
 pub use body::{BodyError, Decoded, Decoder, Framing};
 pub use edit::Edit;

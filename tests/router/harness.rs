@@ -294,6 +294,11 @@ impl Client {
         self.response()
     }
 
+    /// What was read and not asked for.
+    pub fn rest(&mut self) -> String {
+        String::from_utf8(std::mem::take(&mut self.seen)).unwrap()
+    }
+
     /// Whether the other side has ended, and nothing is left unread.
     pub fn at_end(&mut self) -> bool {
         self.seen.is_empty() && !self.fill() && self.seen.is_empty()

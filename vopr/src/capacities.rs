@@ -28,6 +28,7 @@ pub fn small() -> Capacities {
         ("MAX_CONFIG_FILTERS", 48),
         ("MAX_CONFIG_EDITS", 96),
         ("MAX_RESPONSE_EDITS", 8),
+        ("MAX_TRAILER_BLOCKS", 4),
         ("MAX_CONFIG_BACKENDS", 64),
         ("MAX_CONFIG_ENTRIES", 192),
         ("MAX_CONFIG_POOLS", 24),

@@ -2,7 +2,8 @@
 //!
 //! In: a body's framing, then its bytes in pieces of any size. Out: per piece where its payload
 //! lies (moved together in place), how many bytes were consumed, and whether the body is whole.
-//! Chunk extensions and trailers are parsed, bounded and dropped.
+//! Chunk extensions are parsed, bounded and dropped; trailers are parsed, bounded and left where
+//! they are, for those who pass them on.
 
 use crate::limits::{MAX_CHUNK_LINE_BYTES, MAX_TRAILER_BYTES};
 
@@ -42,6 +43,12 @@ pub struct Decoded {
     pub len: usize,
     /// Bytes of the piece that belong to this body; what follows is the next message.
     pub consumed: usize,
+    /// Where the piece's part of the trailer section begins.
+    pub trailer_start: usize,
+    /// Bytes of it, up to the CR of the empty line that ends the section.
+    pub trailer_len: usize,
+    /// The section begins in this piece.
+    pub trailer_begins: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,14 +115,16 @@ impl Decoder {
     pub fn decode(&mut self, piece: &mut [u8]) -> Result<Decoded, BodyError> {
         match self.state {
             State::Done => Ok(Decoded::default()),
-            State::UntilClose => Ok(Decoded { start: 0, len: piece.len(), consumed: piece.len() }),
+            State::UntilClose => {
+                Ok(Decoded { len: piece.len(), consumed: piece.len(), ..Decoded::default() })
+            }
             State::Length => {
                 let len = piece.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
                 self.left -= len as u64;
                 if self.left == 0 {
                     self.state = State::Done;
                 }
-                Ok(Decoded { start: 0, len, consumed: len })
+                Ok(Decoded { len, consumed: len, ..Decoded::default() })
             }
             _ => self.decode_chunks(piece),
         }
@@ -126,6 +135,13 @@ impl Decoder {
         let mut at = 0;
         while at < piece.len() && self.state != State::Done {
             if self.state != State::Data {
+                if self.is_in_trailers() {
+                    if out.trailer_len == 0 {
+                        out.trailer_start = at;
+                        out.trailer_begins = self.state == State::LineStart && self.line == 0;
+                    }
+                    out.trailer_len = at + 1 - out.trailer_start;
+                }
                 self.step(piece[at])?;
                 at += 1;
                 continue;
@@ -147,6 +163,13 @@ impl Decoder {
         assert!(out.start + out.len <= at && at <= piece.len());
         out.consumed = at;
         Ok(out)
+    }
+
+    fn is_in_trailers(&self) -> bool {
+        matches!(
+            self.state,
+            State::LineStart | State::TrailerName | State::TrailerValue | State::TrailerLf
+        )
     }
 
     /// One byte of framing.
@@ -217,6 +240,10 @@ pub const CHUNK_OPEN_BYTES: usize = 18;
 pub const CHUNK_CLOSE: &[u8] = b"\r\n";
 /// What ends a chunked body: the last chunk and no trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+/// The last chunk, when trailers follow it.
+pub const LAST_CHUNK_OPEN: &[u8] = b"0\r\n";
+/// What ends a trailer section.
+pub const TRAILERS_CLOSE: &[u8] = b"\r\n";
 
 /// Writes the line that opens a chunk of `len` bytes so that it *ends* at `end`; where it begins.
 pub fn chunk_open(bytes: &mut [u8], end: usize, len: usize) -> usize {
@@ -255,6 +282,11 @@ mod tests {
             let expected = expected.map(|(p, rest, done)| (p.as_bytes().to_vec(), rest, done));
             assert_eq!(got, expected, "{input:?} in steps of {step}");
         }
+    }
+
+    /// A piece that is payload and nothing else.
+    fn plain(len: usize) -> Decoded {
+        Decoded { len, consumed: len, ..Decoded::default() }
     }
 
     #[test]
@@ -313,9 +345,9 @@ mod tests {
     fn lengths_and_until_close() {
         let mut decoder = Decoder::new(Framing::Length(5));
         let mut piece = *b"abc";
-        assert_eq!(decoder.decode(&mut piece), Ok(Decoded { start: 0, len: 3, consumed: 3 }));
+        assert_eq!(decoder.decode(&mut piece), Ok(plain(3)));
         let mut piece = *b"deGET";
-        assert_eq!(decoder.decode(&mut piece), Ok(Decoded { start: 0, len: 2, consumed: 2 }));
+        assert_eq!(decoder.decode(&mut piece), Ok(plain(2)));
         assert!(decoder.is_done());
         assert!(Decoder::new(Framing::Length(0)).is_done());
         assert!(!Decoder::new(Framing::UntilClose).is_done());

@@ -72,6 +72,7 @@ enum Kind {
     Connection,
     Expect,
     Upgrade,
+    Trailer,
     Hop,
     Forwarded,
     Lookalike,
@@ -88,7 +89,7 @@ pub fn scan<'b>(
 ) -> Result<Scan<'b>, FieldError> {
     let mut scan = Scan::default();
     let mut at = crlf(bytes, line_end)?;
-    let (mut codings, mut options) = (0u32, 0u32);
+    let (mut codings, mut options, mut announced) = (0u32, 0u32, 0u128);
     for (index, field) in fields.iter().enumerate() {
         if offset(bytes, field.name.as_bytes()) != at {
             return Err(FieldError::LineEnd);
@@ -127,6 +128,7 @@ pub fn scan<'b>(
                 scan.stripped |= bit;
                 scan.websocket |= lists(field.value, b"websocket");
             }
+            Kind::Trailer => announced |= bit,
             Kind::Forwarded if direction == Direction::Response => {}
             Kind::Host | Kind::Expect => {}
             Kind::Hop | Kind::Forwarded | Kind::Lookalike => scan.stripped |= bit,
@@ -135,16 +137,26 @@ pub fn scan<'b>(
     if crlf(bytes, at)? != head_len {
         return Err(FieldError::LineEnd);
     }
+    check_framing(&scan, codings)?;
+    if !scan.chunked {
+        // Only after chunks can there be what Trailer announces.
+        scan.stripped |= announced;
+    }
+    if options > 0 {
+        strip_nominated(fields, options, &mut scan)?;
+    }
+    Ok(scan)
+}
+
+/// That a body's length can be read in one way only.
+fn check_framing(scan: &Scan<'_>, codings: u32) -> Result<(), FieldError> {
     if codings > 1 || (codings == 1 && !scan.chunked) {
         return Err(FieldError::TransferEncoding);
     }
     if scan.chunked && scan.content_length.is_some() {
         return Err(FieldError::Ambiguous);
     }
-    if options > 0 {
-        strip_nominated(fields, options, &mut scan)?;
-    }
-    Ok(scan)
+    Ok(())
 }
 
 /// Where `part`, a slice of `bytes`, begins in it.
@@ -251,6 +263,11 @@ pub fn is_reserved(name: &[u8]) -> bool {
     !matches!(kind(name), Kind::Other | Kind::Forwarded)
 }
 
+/// Whether a field says what a proxy knows of the client (Forwarded, X-Forwarded-*).
+pub fn is_forwarded(name: &[u8]) -> bool {
+    kind(name) == Kind::Forwarded
+}
+
 /// The kind of a field by its name. A name that only differs by `_` for `-` is a lookalike: CGI
 /// and its heirs read both as one (CVE-2026-26308's class), so it does not cross.
 fn kind(name: &[u8]) -> Kind {
@@ -259,7 +276,7 @@ fn kind(name: &[u8]) -> Kind {
         4 if same(name, b"host") => Kind::Host,
         6 if same(name, b"expect") => Kind::Expect,
         7 if same(name, b"upgrade") => Kind::Upgrade,
-        7 if same(name, b"trailer") => Kind::Hop,
+        7 if same(name, b"trailer") => Kind::Trailer,
         9 if same(name, b"forwarded") => Kind::Forwarded,
         10 if same(name, b"connection") => Kind::Connection,
         10 if same(name, b"keep-alive") => Kind::Hop,
