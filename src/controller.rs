@@ -311,7 +311,9 @@ impl Controller {
     /// Hands out the statuses that differ from what the API server has.
     pub fn write_statuses(&mut self, now: Now, queue: &mut impl StatusQueue) {
         let due = self.statuses_due || now.mono >= self.statuses_again;
-        if !self.published || !due {
+        // They are told of what was reconciled, by the places that it had in the stores.
+        let is_current = self.reconciled == self.stores.version();
+        if !self.published || !due || !is_current {
             return;
         }
         self.statuses_due = false;

@@ -170,10 +170,13 @@ fn is_out_of_date(secret: &Secret, wall: Wall) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::StatusQueue;
     use crate::limits::Capacities;
     use crate::reconcile::Settings;
+    use crate::resource::Meta;
     use crate::resource::document::Document;
     use crate::shell::place::boxed_zeroed;
+    use crate::stdx::Full;
     use core::net::SocketAddr;
     use std::boxed::Box;
     use std::format;
@@ -270,6 +273,34 @@ mod tests {
         assert!(!controller.tick(at(1)) && !controller.tick(at(patience)));
         assert!(controller.tick(at(patience + 1)) || controller.published().is_some());
         assert_eq!(chains(&controller), "");
+    }
+
+    struct Names(String);
+
+    impl StatusQueue for Names {
+        fn push(&mut self, _: Kind, meta: &Meta, _: &str) -> Result<(), Full> {
+            self.0 += meta.key.name.as_str();
+            Ok(())
+        }
+    }
+
+    /// What came since the last Snapshot has no place in what was reconciled.
+    #[test]
+    fn no_status_is_written_while_a_snapshot_waits_for_secrets() {
+        let mut controller = controller();
+        assert!(controller.tick(at(0)));
+        take(&mut controller, Kind::Gateway, &gateway(r#"{"name":"s"}"#));
+        let route = r#"{"metadata":{"name":"r","namespace":"ns"},
+            "spec":{"parentRefs":[{"name":"g"}]}}"#;
+        take(&mut controller, Kind::HttpRoute, route);
+        assert!(!controller.tick(at(1)));
+        let mut names = Names(String::new());
+        controller.write_statuses(at(1), &mut names);
+        assert_eq!(names.0, "");
+        relist(&mut controller, &[secret("ns", "good")]);
+        assert!(controller.tick(at(2)));
+        controller.write_statuses(at(2), &mut names);
+        assert_eq!(names.0, "cgr");
     }
 
     #[test]
