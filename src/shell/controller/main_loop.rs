@@ -123,6 +123,8 @@ impl MainLoop {
             // Interrupted or not: the loop looks at everything anyway.
             let _ = self.poll.poll(&mut self.events, Some(wait));
         }
+        // Each sleeps in a poll of its own, for as long as its server is silent.
+        self.feeds.iter().for_each(Feed::stop);
     }
 
     fn wait(&self, now: Now) -> Duration {
