@@ -16,8 +16,8 @@ use crate::stdx::double_buffer::{self, DoubleBuffer};
 use crate::stdx::zeroed_in_place;
 use core::mem::MaybeUninit;
 
-/// Readers that a storage has seats for: the workers, and one for whoever else looks.
-pub const MAX_READERS: usize = MAX_WORKERS as usize + 1;
+/// Readers that a storage has seats for: the workers, the file thread, the admin thread.
+pub const MAX_READERS: usize = MAX_WORKERS as usize + 2;
 
 /// One slot.
 #[derive(Debug)]

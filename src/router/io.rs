@@ -45,6 +45,7 @@
 
 use crate::config::snapshot::Bind;
 pub use crate::limits::{IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, IO_BUFFER_TAILROOM_BYTES};
+use crate::stdx::Instant;
 use core::net::SocketAddr;
 use core::num::NonZeroU32;
 
@@ -168,6 +169,12 @@ pub trait Io {
 
     /// The opposite of [`Io::pause`].
     fn resume(&mut self, id: ConnId);
+
+    /// Since when the driver itself holds a buffer with bytes of this connection that are no input
+    /// yet (ciphertext whose rest is missing). None: it holds none.
+    fn input_since(&self, _id: ConnId) -> Option<Instant> {
+        None
+    }
 
     /// Listens; connections come by `on_accept`. An error is reported and tried again later.
     fn listen(&mut self, bind: BindId, at: &Bind) -> Result<(), Errno>;

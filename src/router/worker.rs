@@ -330,21 +330,31 @@ impl Worker {
         }
         self.evict_at = Tick(self.tick.0.wrapping_add(1));
         let least = (EVICT_STALLED_MS / TIMER_TICK_MS) as i32;
-        let stalled = |index: &u32| self.tick.since(self.conns[*index].since);
         let oldest = (0..self.conns.cap())
-            .filter(|&index| self.conns[index].is_client() && self.uses_buffers(index))
-            .max_by_key(stalled);
-        if let Some(index) = oldest.filter(|index| stalled(index) >= least) {
+            .filter_map(|index| Some((index, self.stalled(turn.io, index)?)))
+            .max_by_key(|(_, ticks)| *ticks);
+        if let Some((index, _)) = oldest.filter(|(_, ticks)| *ticks >= least) {
             self.counters.evictions += 1;
             self.cut_client(turn, index);
         }
+    }
+
+    /// For how many ticks a client has held buffers without progress; None: it holds none.
+    fn stalled<I: Io>(&self, io: &I, index: u32) -> Option<i32> {
+        let conn = &self.conns[index];
+        if !conn.is_client() {
+            return None;
+        }
+        let own = self.uses_buffers(index).then_some(conn.since);
+        let drivers = io.input_since(self.conns.id(index)).map(Tick::of);
+        own.into_iter().chain(drivers).map(|since| self.tick.since(since)).max()
     }
 
     /// Whether buffers are in use for a client, on either side.
     fn uses_buffers(&self, index: u32) -> bool {
         let conn = &self.conns[index];
         // The driver may hold the beginning of a head even after we have answered 408.
-        let reads = matches!(conn.state, State::Handshake | State::Head | State::Linger);
+        let reads = matches!(conn.state, State::Head | State::Linger);
         let own = conn.is_queued || conn.held.is_some() || reads;
         if own || conn.state != State::Busy {
             return own;

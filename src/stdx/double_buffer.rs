@@ -14,17 +14,17 @@
 //! Joining is the one place where a store must be seen before a later load: a reader says that it
 //! is there, then loads the generation; the writer stores the generation, then looks who is there.
 //! A fence between the two on either side makes at least one see the other. A reader leaves when it
-//! is dropped; one that left counts as having acknowledged everything.
+//! is dropped; one that left counts as having acknowledged everything, and its seat is free.
 
 #[cfg(loom)]
 use loom::cell::UnsafeCell;
 #[cfg(loom)]
-use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 #[cfg(not(loom))]
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
-/// The acknowledgement of a reader that left, or of a seat nobody took.
+/// The acknowledgement of a reader that left.
 const EVERYTHING: u64 = u64::MAX;
 
 /// core's cell with loom's interface, so that loom can watch every access.
@@ -78,9 +78,8 @@ pub struct DoubleBuffer<T, const READERS: usize> {
     slots: [UnsafeCell<T>; 2],
     generation: AtomicU64,
     /// By seat; offset by one so that zeroed memory means "nobody sits here": 0 is
-    /// [`EVERYTHING`], n + 1 is generation n.
+    /// as [`EVERYTHING`], n + 1 is generation n.
     acknowledged: [AtomicU64; READERS],
-    seats: AtomicU32,
     writer_taken: AtomicBool,
 }
 
@@ -99,7 +98,6 @@ impl<T, const READERS: usize> DoubleBuffer<T, READERS> {
             slots: [UnsafeCell::new(first), UnsafeCell::new(second)],
             generation: AtomicU64::new(0),
             acknowledged: core::array::from_fn(|_| AtomicU64::new(0)),
-            seats: AtomicU32::new(0),
             writer_taken: AtomicBool::new(false),
         }
     }
@@ -119,19 +117,17 @@ impl<T, const READERS: usize> DoubleBuffer<T, READERS> {
         Some(Writer { buffer: self, granted: 0 })
     }
 
-    /// A reader at a seat of its own; None when all seats are taken. Seats are not used again: a
-    /// process has so many workers and no more.
+    /// A reader at a seat of its own; None when all seats are taken.
     pub fn reader(&self) -> Option<Reader<'_, T, READERS>> {
-        let seat = self.seats.fetch_add(1, Ordering::AcqRel);
-        if seat as usize >= READERS {
-            self.seats.fetch_sub(1, Ordering::AcqRel);
-            return None;
-        }
         // It may lag behind a generation published meanwhile, and then only holds the writer up.
         let generation = self.generation.load(Ordering::Acquire);
-        self.acknowledged[seat as usize].store(generation + 1, Ordering::Release);
+        let sits = |seat: &AtomicU64, free| {
+            let order = (Ordering::AcqRel, Ordering::Relaxed);
+            seat.compare_exchange(free, generation + 1, order.0, order.1).is_ok()
+        };
+        let seat = self.acknowledged.iter().position(|s| sits(s, 0) || sits(s, EVERYTHING))?;
         fence(Ordering::SeqCst);
-        Some(Reader { buffer: self, seat, held: generation })
+        Some(Reader { buffer: self, seat: seat as u32, held: generation })
     }
 
     /// The generation that is active.
@@ -271,9 +267,14 @@ mod tests {
         let buffer = DoubleBuffer::<u32, 2>::new(1, 2);
         let writer = buffer.writer().unwrap();
         assert!(buffer.writer().is_none());
-        let _one = buffer.reader().unwrap();
+        let one = buffer.reader().unwrap();
         let _two = buffer.reader().unwrap();
         assert!(buffer.reader().is_none());
+        drop(one);
+        // A reader that comes and goes, as the one of a save, never uses seats up.
+        for _ in 0..10 {
+            assert!(buffer.reader().is_some() && buffer.all_passed());
+        }
         drop(writer);
         assert!(buffer.writer().is_some());
     }
@@ -358,6 +359,20 @@ mod loom_tests {
             });
             write(&buffer, 2);
             readers.into_iter().for_each(|r| r.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn loom_a_seat_is_taken_again() {
+        loom::model(|| {
+            let buffer = Arc::new(DoubleBuffer::<Pair, 2>::new((0, 0), (0, 0)));
+            let reading = Arc::clone(&buffer);
+            let reader = loom::thread::spawn(move || {
+                read_turns(&reading, 1);
+                read_turns(&reading, 1);
+            });
+            write(&buffer, 2);
+            reader.join().unwrap();
         });
     }
 }

@@ -17,6 +17,7 @@ use serval::limits::Capacities;
 use serval::router::{Options, Worker};
 use serval::shell::clock;
 use serval::shell::net::{Control, Traffic, run_worker};
+use serval::shell::tls::rustls::certificates::Certificates;
 use serval::stdx::zeroed_box;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -52,6 +53,7 @@ pub struct Router {
     pub storage: &'static ConfigStorage,
     pub writer: Writer<'static>,
     pub controls: Vec<&'static Control>,
+    certificates: Option<&'static Certificates>,
     threads: Vec<JoinHandle<usize>>,
     buffers: usize,
     pub port: u16,
@@ -82,13 +84,39 @@ impl Router {
         let mut capacities = Capacities::DEFAULT;
         capacities.max_connections = connections;
         capacities.max_io_buffers = buffers;
+        Router::made(workers, &capacities, None, begin, fill)
+    }
+
+    /// One worker with room for TLS; `fill` makes the binds and certificates.
+    pub fn secured(
+        connections: u32,
+        buffers: u32,
+        sessions: u32,
+        fill: impl FnOnce(&mut Snapshot, u16),
+    ) -> Router {
+        let mut capacities = Capacities::DEFAULT;
+        capacities.max_connections = connections;
+        capacities.max_io_buffers = buffers;
+        capacities.max_tls_connections = sessions;
+        let certificates: &'static Certificates = Box::leak(Box::new(Certificates::new(4)));
+        Router::made(1, &capacities, Some(certificates), || (), fill)
+    }
+
+    fn made(
+        workers: usize,
+        capacities: &Capacities,
+        certificates: Option<&'static Certificates>,
+        begin: fn(),
+        fill: impl FnOnce(&mut Snapshot, u16),
+    ) -> Router {
+        let (capacities, buffers) = (*capacities, capacities.max_io_buffers);
         let mut storage = zeroed_box::<ConfigStorage>();
         storage.set_caps(&capacities);
         let storage: &'static ConfigStorage = Box::leak(storage);
         let writer = storage.writer().unwrap();
         let (mut controls, mut threads) = (Vec::new(), Vec::new());
         for seed in 0..workers {
-            let (mut traffic, control) = Traffic::new(&capacities, None).unwrap();
+            let (mut traffic, control) = Traffic::new(&capacities, certificates).unwrap();
             let control: &'static Control = Box::leak(Box::new(control));
             controls.push(control);
             let mut reader = storage.reader().unwrap();
@@ -102,8 +130,8 @@ impl Router {
             }));
         }
         let buffers = buffers as usize;
-        let mut router = Router { storage, writer, controls, threads, buffers, port: free_port() };
-        let port = router.port;
+        let port = free_port();
+        let mut router = Router { storage, writer, controls, certificates, threads, buffers, port };
         router.swap(|s| fill(s, port));
         router
     }
@@ -114,6 +142,9 @@ impl Router {
         let snapshot = self.writer.begin().unwrap();
         snapshot.clear();
         fill(snapshot);
+        if let Some(certificates) = self.certificates {
+            certificates.load(snapshot, snapshot).unwrap();
+        }
         let generation = self.writer.commit().unwrap();
         self.controls.iter().for_each(|c| c.wake());
         wait_for("adoption", || {

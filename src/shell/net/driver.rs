@@ -62,6 +62,8 @@ pub(super) struct Socket {
     pub(super) layer: Layer,
     /// Ciphertext that is not decrypted yet.
     pub(super) cipher: Option<Chunk>,
+    /// Since when it has been there without progress.
+    pub(super) cipher_since: Instant,
     /// TLS: the peer has ended, which the worker is to be told.
     pub(super) is_end_due: bool,
 }
@@ -125,7 +127,7 @@ pub struct Driver {
     socket_bytes: u32,
     /// The system had no descriptor for us: no accepts before.
     rests_until: Option<Instant>,
-    now: Instant,
+    pub(super) now: Instant,
 }
 
 impl Driver {
@@ -502,7 +504,7 @@ impl Driver {
     }
 
     /// Nothing is written any more; the worker hears of it, then of what can still be read.
-    fn write_failed(&mut self, index: u32) {
+    pub(super) fn write_failed(&mut self, index: u32) {
         let socket = &mut self.sockets[index as usize];
         socket.is_deaf = true;
         socket.is_readable = true;
@@ -620,12 +622,11 @@ impl Io for Driver {
             return Sent::Out;
         }
         let Layer::Session(number) = socket.layer else { return self.send_raw(id.index, chunk) };
-        let Some((chunk, rest)) = self.encrypt(number, chunk) else {
+        let Some(chunk) = self.encrypt(number, chunk) else {
             self.write_failed(id.index);
             return Sent::Out;
         };
-        let sent = self.send_raw(id.index, chunk);
-        rest.map_or(sent, |rest| self.send_raw(id.index, rest))
+        self.send_raw(id.index, chunk)
     }
 
     fn shutdown(&mut self, id: ConnId) {
@@ -682,6 +683,14 @@ impl Io for Driver {
         if socket.is_readable || socket.cipher.is_some() || socket.is_end_due {
             self.note(id.index, READ);
         }
+    }
+
+    fn input_since(&self, id: ConnId) -> Option<Instant> {
+        let socket = &self.sockets[id.index as usize];
+        socket.cipher.as_ref()?;
+        // What waits for a buffer, not for its peer, has time after the others.
+        let more = if socket.is_starved { u64::from(EVICT_STALLED_MS) } else { 0 };
+        Some(socket.cipher_since + Duration::from_millis(more))
     }
 
     fn listen(&mut self, bind: BindId, at: &Bind) -> Result<(), Errno> {

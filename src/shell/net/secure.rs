@@ -23,7 +23,7 @@ use crate::shell::tls::rustls::server::{
 };
 use crate::wire::client_hello::ClientHello;
 use std::boxed::Box;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::vec;
 use std::vec::Vec;
 
@@ -32,6 +32,18 @@ const OUTPUT_BYTES: usize = {
     let of_buffer = encrypted_bytes(IO_BUFFER_BYTES as usize);
     if of_buffer > FLIGHT_BYTES { of_buffer } else { FLIGHT_BYTES }
 };
+
+/// What the protocol says is queued in pieces of this size.
+const SAY_BYTES: usize = (IO_BUFFER_BYTES - IO_BUFFER_HEADROOM_BYTES) as usize;
+
+// All that the worker sends fits into its own buffer as ciphertext: a response must not end in its
+// middle because there is no second one. Of the tailroom it uses FRAMING_BYTES at most.
+const FRAMING_BYTES: u32 = 16;
+const _: () = assert!(
+    IO_BUFFER_BYTES < 1 << 16
+        || encrypted_bytes((IO_BUFFER_BYTES - IO_BUFFER_TAILROOM_BYTES + FRAMING_BYTES) as usize)
+            <= IO_BUFFER_BYTES as usize
+);
 
 // A record fits behind the longest head that waits for its rest. (The simulator has no TLS.)
 const _: () = assert!(
@@ -140,7 +152,9 @@ impl Driver {
         }
         let mut worked =
             if socket.cipher.is_some() { Driver::work(turn, worker, id) } else { Worked::Needs };
-        if worked == Worked::Needs && turn.io.sockets[id.index as usize].is_readable {
+        // The worker may have paused it, and holds a chunk then.
+        let socket = &turn.io.sockets[id.index as usize];
+        if worked == Worked::Needs && socket.is_readable && !socket.is_paused {
             worked = Driver::receive_secure(turn, worker, id);
         }
         if worked == Worked::On {
@@ -158,10 +172,19 @@ impl Driver {
             return Worked::Waits;
         };
         driver.buffers.move_to_front(&mut chunk);
+        if driver.buffers.room_behind(&chunk) == 0 {
+            // A hello in tiny records, or a message of the handshake that no buffer holds.
+            driver.buffers.put(chunk.buf);
+            return Driver::fail(turn, worker, id);
+        }
         let (before, received) = (chunk.len, driver.receive(id.index, &mut chunk));
         match received {
             Ok(len) if len > 0 => {
-                driver.sockets[id.index as usize].cipher = Some(chunk);
+                let socket = &mut driver.sockets[id.index as usize];
+                if before == 0 {
+                    socket.cipher_since = driver.now;
+                }
+                socket.cipher = Some(chunk);
                 Driver::work(turn, worker, id)
             }
             Ok(_) if before > 0 => {
@@ -249,6 +272,9 @@ impl Driver {
         (cipher.start, cipher.len) =
             (cipher.start + done.consumed as u32, cipher.len - done.consumed as u32);
         socket.cipher = driver.buffers.keep_unless_empty(cipher);
+        if done.consumed > 0 {
+            socket.cipher_since = driver.now;
+        }
         let is_said = done.output == 0 || driver.say(id.index, done.output);
         let socket = &mut driver.sockets[id.index as usize];
         let is_fresh = plain.len > had;
@@ -291,27 +317,39 @@ impl Driver {
         Worked::Gone
     }
 
-    /// Sends so many bytes of the output as they are; false without a buffer for them.
+    /// Sends so many bytes of the output as they are. What the socket does not take at once needs
+    /// buffers; false without.
     fn say(&mut self, index: u32, len: usize) -> bool {
-        let Driver { buffers, secure, .. } = self;
-        let Some(secure) = secure else { return false };
-        let Some(mut chunk) = buffers.take_chunk() else { return false };
-        let place = chunk.start as usize;
-        buffers.bytes_of_mut(&mut chunk.buf)[place..place + len]
-            .copy_from_slice(&secure.output[..len]);
-        chunk.len = len as u32;
-        // Back-pressure on what the protocol itself says is its own: there is little of it.
-        let _ = self.send_raw(index, chunk);
+        let Driver { buffers, secure, sockets, .. } = self;
+        let (Some(secure), socket) = (secure, &mut sockets[index as usize]) else { return false };
+        if socket.is_deaf {
+            return true;
+        }
+        let stream = socket.stream.as_mut().expect("open");
+        let written =
+            if socket.queue.is_empty() { stream.write(&secure.output[..len]) } else { Ok(0) };
+        let from = match written {
+            Ok(from) => from,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(_) => {
+                self.write_failed(index);
+                return true;
+            }
+        };
+        for piece in secure.output[from..len].chunks(SAY_BYTES) {
+            let Some(mut chunk) = buffers.take_chunk() else { return false };
+            let place = chunk.start as usize;
+            buffers.bytes_of_mut(&mut chunk.buf)[place..place + piece.len()].copy_from_slice(piece);
+            chunk.len = piece.len() as u32;
+            // Back-pressure on what the protocol itself says is its own: there is little of it.
+            buffers.enqueue(&mut socket.queue, chunk);
+        }
         true
     }
 
-    /// Encrypts what the worker sends: the ciphertext, in the chunk's own buffer, and what did not
-    /// fit there in another. None: the session cannot send, and the buffer is back in the pool.
-    pub(super) fn encrypt(
-        &mut self,
-        number: u16,
-        mut chunk: Chunk,
-    ) -> Option<(Chunk, Option<Chunk>)> {
+    /// Encrypts what the worker sends: the ciphertext, in the chunk's own buffer. None: the session
+    /// cannot send, and the buffer is back in the pool.
+    pub(super) fn encrypt(&mut self, number: u16, mut chunk: Chunk) -> Option<Chunk> {
         let Driver { buffers, secure, .. } = self;
         let secure = secure.as_mut().expect("it began the session");
         let session = &mut secure.sessions[usize::from(number)];
@@ -320,22 +358,9 @@ impl Driver {
             buffers.put(chunk.buf);
             return None;
         };
-        let size = IO_BUFFER_BYTES as usize;
-        let (first, rest) = secure.output[..len].split_at(len.min(size));
-        buffers.bytes_of_mut(&mut chunk.buf)[..first.len()].copy_from_slice(first);
-        (chunk.start, chunk.len) = (0, first.len() as u32);
-        if rest.is_empty() {
-            return Some((chunk, None));
-        }
-        let Some(mut second) = buffers.take_chunk() else {
-            // A part of a record is worth nothing.
-            buffers.put(chunk.buf);
-            return None;
-        };
-        let place = second.start as usize;
-        buffers.bytes_of_mut(&mut second.buf)[place..place + rest.len()].copy_from_slice(rest);
-        second.len = rest.len() as u32;
-        Some((chunk, Some(second)))
+        buffers.bytes_of_mut(&mut chunk.buf)[..len].copy_from_slice(&secure.output[..len]);
+        (chunk.start, chunk.len) = (0, len as u32);
+        Some(chunk)
     }
 
     /// Says that nothing more is sent.

@@ -97,6 +97,9 @@ pub struct TlsServer {
     connection: Option<UnbufferedServerConnection>,
     /// Until the handshake is through.
     certificate: Option<Arc<CertifiedKey>>,
+    /// Bytes at the front of the input that rustls has been shown: records of a message whose rest
+    /// is to come. It knows places in them, and must be shown them again.
+    shown: usize,
     error: ErrorText,
 }
 
@@ -110,13 +113,13 @@ impl TlsServer {
     /// No connection yet.
     pub fn new() -> TlsServer {
         let (state, error) = (TlsState::Idle, ErrorText::new());
-        TlsServer { slot: None, state, connection: None, certificate: None, error }
+        TlsServer { slot: None, state, connection: None, certificate: None, shown: 0, error }
     }
 
     /// A connection begins, in this slot, and will show this certificate.
     pub fn begin(&mut self, setup: &ServerSetup, slot: TlsSlot, certificate: Arc<CertifiedKey>) {
         assert!(self.connection.is_none() && self.state == TlsState::Idle);
-        self.slot = slot;
+        (self.slot, self.shown) = (slot, 0);
         self.error.clear();
         let config = setup.config.clone();
         let (made, left) = in_scope(slot, || {
@@ -171,12 +174,13 @@ impl TlsServer {
         let connection = self.connection.as_mut().filter(|_| !is_over);
         let Some(connection) = connection else { return Progress::default() };
         setup.shown.set(self.certificate.clone());
-        let mut work =
-            Work { connection, state: self.state, input, output, plain, done: Progress::default() };
+        let (state, shown, done) = (self.state, self.shown, Progress::default());
+        assert!(shown <= input.len(), "what is not consumed comes again");
+        let mut work = Work { connection, state, shown, input, output, plain, done };
         let (result, left) = in_scope(self.slot, || work.run());
-        let (state, done) = (work.state, work.done);
+        let done = work.done;
+        (self.state, self.shown) = (work.state, work.shown);
         setup.shown.set(None);
-        self.state = state;
         if let Err(text) = result {
             (self.state, self.error) = (TlsState::Failed, text);
         }
@@ -246,6 +250,8 @@ enum Step {
 struct Work<'w> {
     connection: &'w mut UnbufferedServerConnection,
     state: TlsState,
+    /// Bytes behind what is consumed that rustls has been shown.
+    shown: usize,
     input: &'w mut [u8],
     output: &'w mut [u8],
     plain: &'w mut [u8],
@@ -254,31 +260,34 @@ struct Work<'w> {
 
 impl Work<'_> {
     fn run(&mut self) -> Result<(), ErrorText> {
-        // Bytes behind what is consumed that rustls has been shown.
-        let Some(mut shown) = self.next_record(0)? else { return Ok(()) };
+        if !self.show_next()? {
+            return Ok(());
+        }
         // Each turn takes bytes, makes bytes, or is the last but one.
         loop {
             let has_room = self.plain.len() - self.done.plain >= RECORD_PLAIN_BYTES
                 && self.output.len() - self.done.output >= FLIGHT_BYTES / 2;
-            if !has_room && shown == 0 {
+            if !has_room && self.shown == 0 {
                 return Ok(());
             }
-            let (step, discard) = self.turn(shown)?;
-            self.done.consumed += discard;
-            shown -= discard;
-            match step {
+            match self.turn()? {
                 Step::Again => {}
                 Step::Stop => return Ok(()),
-                Step::More if shown > 0 && self.state == TlsState::Open => {
+                Step::More if self.shown > 0 && self.state == TlsState::Open => {
                     // Legal, but nobody does it; it would stand between us and writing.
                     return Err(text_of(&"a message after the handshake in several records"));
                 }
-                Step::More => match self.next_record(shown)? {
-                    Some(len) if has_room => shown += len,
-                    _ => return Ok(()),
-                },
+                Step::More if !has_room || !self.show_next()? => return Ok(()),
+                Step::More => {}
             }
         }
+    }
+
+    /// Lets rustls see one record more; false when it is not whole.
+    fn show_next(&mut self) -> Result<bool, ErrorText> {
+        let next = self.next_record(self.shown)?;
+        self.shown += next.unwrap_or(0);
+        Ok(next.is_some())
     }
 
     /// The length of the record behind what was shown; None when it is not whole.
@@ -293,10 +302,10 @@ impl Work<'_> {
         Ok(Some(whole).filter(|&whole| whole <= rest.len()))
     }
 
-    /// One call of rustls and what its state asks for; how many bytes of the input are done with.
-    fn turn(&mut self, shown: usize) -> Result<(Step, usize), ErrorText> {
-        let Work { connection, state, input, output, plain, done } = self;
-        let input = &mut input[done.consumed..done.consumed + shown];
+    /// One call of rustls and what its state asks for.
+    fn turn(&mut self) -> Result<Step, ErrorText> {
+        let Work { connection, state, shown, input, output, plain, done } = self;
+        let input = &mut input[done.consumed..done.consumed + *shown];
         let UnbufferedStatus { mut discard, state: next, .. } =
             connection.process_tls_records(input);
         let step = match next {
@@ -327,18 +336,20 @@ impl Work<'_> {
             Err(error) => {
                 let text = text_of(&error);
                 drop(error);
-                self.fetch_alert(shown - discard);
+                (done.consumed, *shown) = (done.consumed + discard, *shown - discard);
+                self.fetch_alert();
                 return Err(text);
             }
         };
-        Ok((step, discard))
+        (done.consumed, *shown) = (done.consumed + discard, *shown - discard);
+        Ok(step)
     }
 
     /// After an error: the alert that tells the peer. With the same remaining bytes, and never with
     /// none: rustls panics on an empty slice while handshake messages are pending.
-    fn fetch_alert(&mut self, shown: usize) {
-        let Work { connection, input, output, done, .. } = self;
-        let input = &mut input[done.consumed..done.consumed + shown];
+    fn fetch_alert(&mut self) {
+        let Work { connection, shown, input, output, done, .. } = self;
+        let input = &mut input[done.consumed..done.consumed + *shown];
         if input.is_empty() {
             return;
         }
