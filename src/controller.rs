@@ -279,8 +279,7 @@ impl Controller {
             self.statuses_due = true;
         }
         let epoch = self.epoch;
-        // Both only rise: their sum changes with each.
-        let version = self.stores.version() + self.roster_version;
+        let version = self.version();
         let may = self.has_epoch && self.is_synced() && !self.wanted.holds_back(now);
         if !may || self.reconciled == version {
             return false;
@@ -308,11 +307,16 @@ impl Controller {
         true
     }
 
+    /// Of all that a Snapshot is made of. Both parts only rise: the sum changes with each.
+    fn version(&self) -> u64 {
+        self.stores.version() + self.roster_version
+    }
+
     /// Hands out the statuses that differ from what the API server has.
     pub fn write_statuses(&mut self, now: Now, queue: &mut impl StatusQueue) {
         let due = self.statuses_due || now.mono >= self.statuses_again;
         // They are told of what was reconciled, by the places that it had in the stores.
-        let is_current = self.reconciled == self.stores.version();
+        let is_current = self.reconciled == self.version();
         if !self.published || !due || !is_current {
             return;
         }
