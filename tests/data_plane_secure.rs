@@ -15,7 +15,7 @@ use serval::stdx::Prng;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
-use tls_client::{TLS12, TLS13, TlsClient, hello};
+use tls_client::{TLS12, TLS13, TlsClient, hello, refusal};
 
 const SERVER: &str = include_str!("data/tls/server.crt");
 const SERVER_KEY: &str = include_str!("data/tls/server.key");
@@ -269,6 +269,16 @@ fn cut_and_bent_at_every_state() {
 fn await_answer(socket: &TcpStream) {
     socket.set_read_timeout(Some(std::time::Duration::from_millis(5))).unwrap();
     let _ = socket.peek(&mut [0]);
+}
+
+/// The alert goes out although all of the hello is used up.
+#[test]
+fn a_client_without_http_1_is_told_why() {
+    let router = Router::secured(16, 16, 4, secure(echo("a")));
+    let said = refusal(router.address(), b"h2");
+    assert!(said.contains("NoApplicationProtocol"), "{said}");
+    assert_eq!(refusal(router.address(), b"http/1.1"), "none");
+    router.finish();
 }
 
 /// A client that has sent half a record holds a buffer although no request has begun: when there

@@ -56,7 +56,7 @@ impl ServerCertVerifier for Any {
     }
 }
 
-fn client(version: &'static SupportedProtocolVersion, fragment: Option<usize>) -> ClientConnection {
+fn config(version: &'static SupportedProtocolVersion, fragment: Option<usize>) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
@@ -66,6 +66,11 @@ fn client(version: &'static SupportedProtocolVersion, fragment: Option<usize>) -
         .with_no_client_auth();
     config.max_fragment_size = fragment;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
+}
+
+fn client(version: &'static SupportedProtocolVersion, fragment: Option<usize>) -> ClientConnection {
+    let config = config(version, fragment);
     let name = ServerName::try_from("localhost").unwrap();
     let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
     client.set_buffer_limit(None);
@@ -77,6 +82,22 @@ pub fn hello(version: &'static SupportedProtocolVersion) -> Vec<u8> {
     let mut bytes = Vec::new();
     client(version, None).write_tls(&mut bytes).unwrap();
     bytes
+}
+
+/// Why a client that speaks only this protocol inside TLS gets no connection.
+pub fn refusal(address: SocketAddr, protocol: &[u8]) -> String {
+    let mut config = config(TLS13, None);
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut tls = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut socket = TcpStream::connect(address).unwrap();
+    loop {
+        match tls.complete_io(&mut socket) {
+            Err(error) => return error.to_string(),
+            Ok(_) if !tls.is_handshaking() => return "none".into(),
+            Ok(_) => {}
+        }
+    }
 }
 
 pub struct TlsClient {

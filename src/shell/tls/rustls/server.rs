@@ -345,17 +345,16 @@ impl Work<'_> {
         Ok(step)
     }
 
-    /// After an error: the alert that tells the peer. With the same remaining bytes, and never with
-    /// none: rustls panics on an empty slice while handshake messages are pending.
+    /// After an error: the alert that tells the peer. Only when there is one: rustls would look at
+    /// the records again else, and must never be shown less than before.
     fn fetch_alert(&mut self) {
         let Work { connection, shown, input, output, done, .. } = self;
         let input = &mut input[done.consumed..done.consumed + *shown];
-        if input.is_empty() {
-            return;
-        }
-        let status = connection.process_tls_records(input);
-        if let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state {
-            done.output += data.encode(&mut output[done.output..]).unwrap_or(0);
+        while connection.wants_write() {
+            let status = connection.process_tls_records(input);
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else { return };
+            let Ok(written) = data.encode(&mut output[done.output..]) else { return };
+            done.output += written;
         }
     }
 }
