@@ -22,7 +22,7 @@ pub struct Places<'a> {
     pub api: SocketAddr,
     /// The router's admin port.
     pub admin: SocketAddr,
-    /// The HTTPRoute, in the namespace `default`.
+    /// The HTTPRoute, or the Secret, in the namespace `default`.
     pub route: &'a str,
 }
 
@@ -90,13 +90,28 @@ fn read_status(text: &str) -> Option<Status> {
     })
 }
 
-fn patch(api: &mut Asked, route: &str, backend: &str, weight: u64) -> Result<(), String> {
+fn patch_route(api: &mut Asked, route: &str, backend: &str, weight: u64) -> Result<(), String> {
     let body = format!(
         r#"{{"spec":{{"rules":[{{"backendRefs":[{{"name":"{backend}","port":80,"weight":{weight}}}]}}]}}}}"#
     );
     let group = "/apis/gateway.networking.k8s.io/v1/namespaces/default/httproutes";
+    patch(api, &format!("{group}/{route}"), &body)
+}
+
+/// Puts FILE.crt and FILE.key into a Secret.
+fn patch_secret(api: &mut Asked, secret: &str, chain: &str) -> Result<(), String> {
+    let read = |file: &str| {
+        let text = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+        Ok::<_, String>(text.replace('\n', "\\n"))
+    };
+    let (chain, key) = (read(chain)?, read(&chain.replace(".crt", ".key"))?);
+    let body = format!(r#"{{"stringData":{{"tls.crt":"{chain}","tls.key":"{key}"}}}}"#);
+    patch(api, &format!("/api/v1/namespaces/default/secrets/{secret}"), &body)
+}
+
+fn patch(api: &mut Asked, path: &str, body: &str) -> Result<(), String> {
     let lines = format!(
-        "PATCH {group}/{route} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n\
+        "PATCH {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n\
          Content-Type: application/merge-patch+json\r\n"
     );
     match api.ask(&message(&lines, body.as_bytes(), false)) {
@@ -124,7 +139,7 @@ pub fn run(places: Places<'_>, rotation: &Rotation, count: u64) -> Result<Times,
     for _ in 0..count {
         let from = Instant::now();
         let generation = rotation.begin();
-        patch(&mut api, places.route, rotation.backend(generation), generation + 1)?;
+        patch_route(&mut api, places.route, rotation.backend(generation), generation + 1)?;
         times.patched.push(from.elapsed().as_micros() as u64);
         let now = confirmed(&mut admin, &served, from)
             .map_err(|error| format!("generation {generation}: {error}"))?;
@@ -133,6 +148,33 @@ pub fn run(places: Places<'_>, rotation: &Rotation, count: u64) -> Result<Times,
         }
         served = now;
         rotation.confirm();
+        times.confirmed.push(from.elapsed().as_micros() as u64);
+    }
+    times.patched.sort_unstable();
+    times.confirmed.sort_unstable();
+    Ok(times)
+}
+
+/// Runs `count` rotations of a Secret through these chains; `shown` connects anew, and judges.
+pub fn rotate(
+    places: Places<'_>,
+    rotation: &Rotation,
+    chains: &[String],
+    count: u64,
+    shown: impl Fn() -> Result<(), String>,
+) -> Result<Times, String> {
+    let (mut api, mut admin) = (Asked::new(places.api), Asked::new(places.admin));
+    let mut served = status(&mut admin)?;
+    let mut times = Times::default();
+    for _ in 0..count {
+        let from = Instant::now();
+        let generation = rotation.begin();
+        patch_secret(&mut api, places.route, &chains[generation as usize % chains.len()])?;
+        times.patched.push(from.elapsed().as_micros() as u64);
+        let confirmed = confirmed(&mut admin, &served, from);
+        served = confirmed.map_err(|error| format!("rotation {generation}: {error}"))?;
+        rotation.confirm();
+        shown()?;
         times.confirmed.push(from.elapsed().as_micros() as u64);
     }
     times.patched.sort_unstable();

@@ -8,6 +8,7 @@ use crate::expected::Expected;
 use crate::http::{Broken, Wire};
 use crate::stamp::{Keep, Request};
 use crate::summary::{Failure, Summary};
+use crate::tls::Tls;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,6 +31,8 @@ pub struct Target {
     pub rate: u64,
     /// Threads, each with one kept connection: at most so many requests at once.
     pub threads: usize,
+    /// With TLS, and half of the requests on new connections.
+    pub tls: Option<Arc<Tls>>,
     /// The backends themselves, asked at the end how many requests came.
     pub count_at: Vec<SocketAddr>,
 }
@@ -163,7 +166,10 @@ impl Sender<'_> {
             if self.shared.stop.load(Ordering::SeqCst) {
                 return self.summary;
             }
-            let request = Request::number(run, k, &target.path);
+            let mut request = Request::number(run, k, &target.path);
+            if target.tls.is_some() && k % 4 == 1 {
+                request.keep = Keep::Fresh;
+            }
             match self.exchange(&request) {
                 Ok(backend) => {
                     let micros = due.elapsed().as_micros() as u64;
@@ -190,7 +196,10 @@ impl Sender<'_> {
         let kept = if request.keep == Keep::Kept { self.kept.take() } else { None };
         let mut wire = match kept {
             Some(wire) => wire,
-            None => Wire::connect(target.address).map_err(Failure::Connect)?,
+            None => match &target.tls {
+                Some(tls) => tls.connect(target.address)?,
+                None => Wire::connect(target.address).map_err(Failure::Connect)?,
+            },
         };
         // Nothing asked for it, so nothing may have come: not even the end.
         if !wire.is_quiet().map_err(Failure::Send)? {
@@ -237,7 +246,7 @@ mod tests {
 
     fn target(address: SocketAddr) -> Target {
         let (host, path) = ("h".to_string(), "/p".to_string());
-        Target { address, host, path, rate: 2_000, threads: 4, count_at: vec![] }
+        Target { address, host, path, rate: 2_000, threads: 4, tls: None, count_at: vec![] }
     }
 
     fn expected(names: &[&str]) -> Arc<Expected> {

@@ -1,7 +1,8 @@
 //! HTTP/1.1 as a client, a backend and an API client need it; nothing of the product's parser.
 //!
-//! In: a blocking socket. Out: heads and bodies, or how the message is broken.
+//! In: a blocking socket, with TLS or without. Out: heads and bodies, or how the message is broken.
 
+use crate::tls::TlsStream;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -75,10 +76,17 @@ impl Head {
     }
 }
 
+/// With TLS or without.
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Secure(Box<TlsStream>),
+}
+
 /// A connection, and what was read of it beyond the last message.
 #[derive(Debug)]
 pub struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     seen: Vec<u8>,
 }
 
@@ -93,17 +101,36 @@ impl Wire {
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
         stream.set_nodelay(true)?;
-        Ok(Wire { stream, seen: Vec::new() })
+        Ok(Wire { stream: Stream::Plain(stream), seen: Vec::new() })
+    }
+
+    /// Takes a connection with TLS over, its timeouts set.
+    pub fn secure(stream: TlsStream) -> Wire {
+        Wire { stream: Stream::Secure(Box::new(stream)), seen: Vec::new() }
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match &self.stream {
+            Stream::Plain(socket) => socket,
+            Stream::Secure(stream) => &stream.sock,
+        }
     }
 
     /// For connections that may rest between messages.
     pub fn wait_for_ever(&self) -> Result<(), Broken> {
-        Ok(self.stream.set_read_timeout(None)?)
+        Ok(self.socket().set_read_timeout(None)?)
     }
 
     /// Writes all.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Broken> {
-        Ok(self.stream.write_all(bytes)?)
+        match &mut self.stream {
+            Stream::Plain(socket) => socket.write_all(bytes)?,
+            Stream::Secure(stream) => {
+                stream.write_all(bytes)?;
+                stream.flush()?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether nothing came that was not asked for, not even the end.
@@ -111,9 +138,17 @@ impl Wire {
         if !self.seen.is_empty() {
             return Ok(false);
         }
-        self.stream.set_nonblocking(true)?;
-        let peeked = self.stream.peek(&mut [0]);
-        self.stream.set_nonblocking(false)?;
+        if let Stream::Secure(stream) = &mut self.stream {
+            // What rustls has read already.
+            let read = stream.conn.reader().read(&mut [0]);
+            if !matches!(read, Err(error) if error.kind() == ErrorKind::WouldBlock) {
+                return Ok(false);
+            }
+        }
+        let socket = self.socket();
+        socket.set_nonblocking(true)?;
+        let peeked = socket.peek(&mut [0]);
+        socket.set_nonblocking(false)?;
         Ok(matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock))
     }
 
@@ -125,7 +160,10 @@ impl Wire {
     fn fill(&mut self) -> Result<usize, Broken> {
         let start = self.seen.len();
         self.seen.resize(start + READ_BYTES, 0);
-        let read = self.stream.read(&mut self.seen[start..]);
+        let read = match &mut self.stream {
+            Stream::Plain(socket) => socket.read(&mut self.seen[start..]),
+            Stream::Secure(stream) => stream.read(&mut self.seen[start..]),
+        };
         self.seen.truncate(start + *read.as_ref().unwrap_or(&0));
         Ok(read?)
     }

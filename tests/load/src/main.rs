@@ -9,9 +9,11 @@ mod backend;
 mod expected;
 mod generations;
 mod generator;
+mod hostile;
 mod http;
 mod stamp;
 mod summary;
+mod tls;
 
 use expected::{Expected, Rotation};
 use generator::{Generator, Outcome, Target};
@@ -20,18 +22,28 @@ use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use summary::percentile;
+use tls::Tls;
 
 const USAGE: &str = "\
 usage: serval-load backend ADDRESS=NAME...
        serval-load run --target ADDRESS [FLAGS]           until its standard input ends
        serval-load generations --target ADDRESS --api ADDRESS --admin ADDRESS --route NAME
                                --count N [FLAGS]
+       serval-load rotations --target ADDRESS --tls NAME --leaves LIST --api ADDRESS
+                             --admin ADDRESS --secret NAME --count N [FLAGS]
+       serval-load hostile --target ADDRESS --tls NAME --held N --rounds N
 
   --target ADDRESS     the router
   --host NAME          Host field (serval.test)
   --path PATH          what paths begin with (empty)
   --backends LIST      ADDRESS=NAME,...: may answer, and are asked what came; in `generations` the
                        route's backend at generation g is the one at g modulo their number
+  --tls NAME           with TLS and this server name; half of the requests on new connections
+  --leaves LIST        PEM files: the leaf shown is one of these; in `rotations` FILE.crt with its
+                       FILE.key, the Secret's at rotation g is the one at g modulo their number
+  --held N             connections that must be kept through all attacks
+  --rounds N           so often each kind of attack
+  --secret NAME        Secret in the namespace default
   --rate N             requests a second (600)
   --rate-min N         fewest good answers in any whole second (500)
   --threads N          requests at once at most (32)
@@ -46,6 +58,8 @@ fn main() {
         Some((mode, rest)) if mode == "backend" => listens(rest).and_then(backend::serve),
         Some((mode, rest)) if mode == "run" => flags(rest).and_then(|flags| run(&flags)),
         Some((mode, rest)) if mode == "generations" => flags(rest).and_then(|f| generations(&f)),
+        Some((mode, rest)) if mode == "rotations" => flags(rest).and_then(|f| rotations(&f)),
+        Some((mode, rest)) if mode == "hostile" => flags(rest).and_then(|f| hostile(&f)),
         _ => Err(USAGE.to_string()),
     };
     if let Err(text) = ended {
@@ -84,16 +98,21 @@ fn parsed<T: std::str::FromStr>(flags: &Flags, name: &str, default: &str) -> Res
     text.parse().map_err(|_| format!("{name} '{text}'\n{USAGE}"))
 }
 
-fn target(flags: &Flags) -> Result<(Target, Vec<String>), String> {
-    let list = flags.get("--backends").map(String::as_str).unwrap_or_default();
-    let words: Vec<String> = list.split(',').filter(|w| !w.is_empty()).map(String::from).collect();
-    let (count_at, names) = listens(&words)?.into_iter().unzip();
+fn list(flags: &Flags, name: &str) -> Vec<String> {
+    let list = flags.get(name).map(String::as_str).unwrap_or_default();
+    list.split(',').filter(|w| !w.is_empty()).map(String::from).collect()
+}
+
+fn target(flags: &Flags, is_rotating: bool) -> Result<(Target, Vec<String>), String> {
+    let tls = flags.get("--tls").map(|name| Tls::new(name, &list(flags, "--leaves"), is_rotating));
+    let (count_at, names) = listens(&list(flags, "--backends"))?.into_iter().unzip();
     let target = Target {
         address: parsed(flags, "--target", "")?,
         host: parsed(flags, "--host", "serval.test")?,
         path: parsed(flags, "--path", "")?,
         rate: parsed(flags, "--rate", "600")?,
         threads: parsed(flags, "--threads", "32")?,
+        tls: tls.transpose()?.map(Arc::new),
         count_at,
     };
     if target.rate == 0 || target.threads == 0 {
@@ -103,7 +122,7 @@ fn target(flags: &Flags) -> Result<(Target, Vec<String>), String> {
 }
 
 fn run(flags: &Flags) -> Result<(), String> {
-    let (target, names) = target(flags)?;
+    let (target, names) = target(flags, false)?;
     let generator = Generator::start(target, Arc::new(Expected::Any(names)));
     // Whoever started us ends the run by closing our standard input.
     let read = std::io::stdin().read_to_end(&mut Vec::new());
@@ -112,7 +131,7 @@ fn run(flags: &Flags) -> Result<(), String> {
 }
 
 fn generations(flags: &Flags) -> Result<(), String> {
-    let (target, names) = target(flags)?;
+    let (target, names) = target(flags, false)?;
     if names.len() < 3 {
         return Err("--backends: at least three".into());
     }
@@ -134,6 +153,42 @@ fn generations(flags: &Flags) -> Result<(), String> {
     );
     let judged = judge(flags, outcome, &more);
     changed.map(drop).and(judged)
+}
+
+fn rotations(flags: &Flags) -> Result<(), String> {
+    let leaves = list(flags, "--leaves");
+    if leaves.len() < 3 {
+        return Err("--leaves: at least three".into());
+    }
+    let (target, names) = target(flags, true)?;
+    let Some(tls) = target.tls.clone() else { return Err("--tls is missing".into()) };
+    let rotation = tls.rotation().ok_or("it rotates")?;
+    let (api, admin) = (parsed(flags, "--api", "")?, parsed(flags, "--admin", "")?);
+    let secret: String = parsed(flags, "--secret", "")?;
+    let count = parsed(flags, "--count", "")?;
+    let address = target.address;
+    let generator = Generator::start(target, Arc::new(Expected::Any(names)));
+    let places = generations::Places { api, admin, route: &secret };
+    let shown = || tls.connect(address).map(drop).map_err(|failure| format!("{failure:?}"));
+    let changed = generations::rotate(places, rotation, &leaves, count, shown);
+    let outcome = generator.finish();
+    let times = changed.clone().unwrap_or_default();
+    let [p50, p99, max] = [50, 99, 100].map(|percent| percentile(&times.confirmed, percent));
+    let confirmed = rotation.confirmed();
+    let more = format!(
+        r#","rotations":{confirmed},"change_p50_us":{p50},"change_p99_us":{p99},"change_max_us":{max}"#,
+    );
+    let judged = judge(flags, outcome, &more);
+    changed.map(drop).and(judged)
+}
+
+fn hostile(flags: &Flags) -> Result<(), String> {
+    let name: String = parsed(flags, "--tls", "")?;
+    let (held, rounds) = (parsed(flags, "--held", "")?, parsed(flags, "--rounds", "")?);
+    let tls = Tls::new(&name, &[], false)?;
+    let attacks = hostile::run(parsed(flags, "--target", "")?, &tls, &name, held, rounds)?;
+    println!(r#"{{"attacks":{attacks},"held":{held}}}"#);
+    Ok(())
 }
 
 fn judge(flags: &Flags, mut outcome: Outcome, more: &str) -> Result<(), String> {

@@ -16,6 +16,8 @@ pub enum Failure {
     Send(Broken),
     /// No whole answer.
     Answer(Broken),
+    /// The certificate is not one that may be shown now.
+    Leaf(String),
     /// Another status than 200.
     Status(u16),
     /// The answer has another request's stamp, or none.
@@ -36,6 +38,7 @@ impl Failure {
             Failure::Send(_) => "send",
             Failure::Answer(Broken::Timeout) => "timeout",
             Failure::Answer(_) => "answer",
+            Failure::Leaf(_) => "leaf",
             Failure::Status(_) => "status",
             Failure::Stamp => "stamp",
             Failure::Backend(_) => "backend",
