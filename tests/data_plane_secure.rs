@@ -10,12 +10,13 @@ mod tls_client;
 
 use harness::building::{self, MatchSpec};
 use harness::{Router, backend, echo, wait_for};
+use rustls::ContentType;
 use serval::config::snapshot::{Protocol, Snapshot};
 use serval::stdx::Prng;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
-use tls_client::{TLS12, TLS13, TlsClient, hello, refusal};
+use tls_client::{RawClient, TLS12, TLS13, TlsClient, hello, refusal};
 
 const SERVER: &str = include_str!("data/tls/server.crt");
 const SERVER_KEY: &str = include_str!("data/tls/server.key");
@@ -301,5 +302,80 @@ fn half_a_record_does_not_keep_a_buffer_for_ever() {
     });
     check_alive(&router);
     held.clear();
+    router.finish();
+}
+
+/// What only a peer with keys can say: it is parsed before it is refused.
+#[test]
+fn handshake_messages_behind_the_handshake() {
+    let router = Router::secured(32, 16, 4, secure(echo("a")));
+    let message = |kind: u8, len: usize, body: &[u8]| {
+        let len = (len as u32).to_be_bytes();
+        [&[kind][..], &len[1..], body].concat()
+    };
+    let certificates = [&[0, 0, 0x3f, 0x00][..], &[0, 0, 1, 9, 0, 0].repeat(2_688)].concat();
+    let update = message(24, 1, &[1]);
+    let attacks = [
+        message(11, certificates.len(), &certificates),
+        vec![0; 16_384],
+        [1, 0, 0, 0].repeat(4_096),
+        message(24, 0xff_ff, &[0; 16_000]),
+        message(24, 0xff_ff_ff, &[0; 16_000]),
+        update[..3].to_vec(),
+        update.repeat(1_000),
+        message(1, 4, &[3, 3, 0, 0]),
+        [&update[..], &update[..2]].concat(),
+        vec![],
+    ];
+    let alert: &[u8] = &[1, 0];
+    for (n, attack) in attacks.iter().enumerate() {
+        for (typ, repeat) in [
+            (ContentType::Handshake, 1),
+            (ContentType::Handshake, 6),
+            (ContentType::ChangeCipherSpec, 1),
+            (ContentType::Alert, 1),
+            (ContentType::Unknown(99), 1),
+        ] {
+            let mut raw = RawClient::of(connect(&router));
+            let mut wire = raw.record(ContentType::ApplicationData, get("/first").as_bytes());
+            (0..repeat).for_each(|_| wire.extend(raw.record(typ, attack)));
+            wire.extend(raw.record(ContentType::ApplicationData, get("/second").as_bytes()));
+            wire.extend(raw.record(ContentType::Alert, alert));
+            if n % 2 == 0 {
+                // The request first, so that its response is written in the middle of it.
+                let _ = raw.socket.write_all(&wire[..90]);
+                await_answer(&raw.socket);
+                wire.drain(..90);
+            }
+            let _ = raw.socket.write_all(&wire);
+            let _ = raw.socket.shutdown(std::net::Shutdown::Write);
+            wait_for_end(&mut raw.socket);
+        }
+        check_alive(&router);
+    }
+    router.finish();
+}
+
+/// Eight buffers, and bodies of many buffers both ways: those that wait are not cut short.
+#[test]
+fn large_answers_with_few_buffers() {
+    let router = Router::secured(64, 8, 16, secure(echo("a")));
+    let len = 2_000_000;
+    let clients: Vec<_> = (0..6)
+        .map(|_| {
+            let mut client = connect(&router);
+            std::thread::spawn(move || {
+                for _ in 0..2 {
+                    let mut sender = client.socket.try_clone().unwrap();
+                    let records = client.encrypt(&post("/x", len));
+                    let sending = std::thread::spawn(move || sender.write_all(&records).unwrap());
+                    assert!(client.response().body.ends_with(&pattern(len)));
+                    sending.join().unwrap();
+                }
+            })
+        })
+        .collect();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    assert_eq!(router.counter("evictions"), 0);
     router.finish();
 }

@@ -6,10 +6,11 @@
 
 use crate::harness::{DEADLINE, Message};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMessage};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme,
-    SupportedProtocolVersion, version,
+    ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, DigitallySignedStruct,
+    Error, ProtocolVersion, SignatureScheme, SupportedProtocolVersion, version,
 };
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -65,6 +66,7 @@ fn config(version: &'static SupportedProtocolVersion, fragment: Option<usize>) -
         .with_custom_certificate_verifier(Arc::new(Any))
         .with_no_client_auth();
     config.max_fragment_size = fragment;
+    config.enable_secret_extraction = true;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config
 }
@@ -237,5 +239,35 @@ impl TlsClient {
     /// Whether the other side has ended with close_notify, and nothing is left unread.
     pub fn at_end(&mut self) -> bool {
         self.seen.is_empty() && !self.fill().expect("an end that TLS tells")
+    }
+}
+
+/// The keys of a client whose handshake is done (TLS 1.3): records of any type, with any content.
+pub struct RawClient {
+    pub socket: TcpStream,
+    encrypter: Box<dyn MessageEncrypter>,
+    sequence: u64,
+}
+
+impl RawClient {
+    pub fn of(client: TlsClient) -> RawClient {
+        let suite = client.tls.negotiated_cipher_suite().unwrap().tls13().unwrap();
+        let (sequence, secrets) = client.tls.dangerous_extract_secrets().unwrap().tx;
+        let (key, iv) = match secrets {
+            ConnectionTrafficSecrets::Aes128Gcm { key, iv }
+            | ConnectionTrafficSecrets::Aes256Gcm { key, iv }
+            | ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (key, iv),
+            _ => unreachable!("ring has three"),
+        };
+        let encrypter = suite.aead_alg.encrypter(key, iv);
+        RawClient { socket: client.socket, encrypter, sequence }
+    }
+
+    /// One record.
+    pub fn record(&mut self, typ: ContentType, content: &[u8]) -> Vec<u8> {
+        let payload = OutboundChunks::Single(content);
+        let message = OutboundPlainMessage { typ, version: ProtocolVersion::TLSv1_2, payload };
+        self.sequence += 1;
+        self.encrypter.encrypt(message, self.sequence - 1).unwrap().encode()
     }
 }
