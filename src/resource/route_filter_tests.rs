@@ -1,6 +1,7 @@
 //! Filters as the CRD has them: what is taken, and each refusal with its path.
 
 use super::*;
+use crate::limits::{MAX_FILTERS_PER_ROUTE, MAX_HEADER_EDITS_PER_ROUTE};
 use crate::resource::Object;
 use crate::resource::document::Document;
 use crate::shell::json;
@@ -229,4 +230,34 @@ fn limits() {
         let expected = (!fits).then(|| "larger than MAX_EDIT_BYTES allows".to_string());
         assert_eq!(result.err(), expected);
     }
+}
+
+/// Filters and edits of a whole route, at max and one more.
+#[test]
+fn a_routes_filters_and_edits_at_max_and_one_more() {
+    let filter = |edits: u32| {
+        let names: Vec<_> = (0..edits).map(|n| format!(r#""x{n}""#)).collect();
+        let own = format!(r#""requestHeaderModifier":{{"remove":[{}]}}"#, names.join(","));
+        format!(r#""filters":[{{"type":"RequestHeaderModifier",{own}}}]"#)
+    };
+    // Backends have the filters, 16 a rule; the edits are shared out evenly.
+    let route = |filters: u32, edits: u32| {
+        let (mut text, mut left) = (String::new(), edits);
+        for number in 0..filters {
+            let per_filter = left.div_ceil(filters - number).min(16);
+            left -= per_filter;
+            let end = if number % 16 == 0 { "]},{\"backendRefs\":[" } else { "," };
+            let backend = format!(r#"{{"name":"s","port":80,{}}}"#, filter(per_filter));
+            text += &format!("{}{backend}", if number == 0 { "" } else { end });
+        }
+        assert_eq!(left, 0, "the test's own");
+        decode(&format!(r#""backendRefs":[{text}]"#)).map(|route| route.filters.len())
+    };
+    let (most, edits) = (MAX_FILTERS_PER_ROUTE, MAX_HEADER_EDITS_PER_ROUTE);
+    assert_eq!(route(most, most), Ok(most));
+    let error = route(most + 1, most + 1).unwrap_err();
+    assert_eq!(error, "larger than MAX_FILTERS_PER_ROUTE allows");
+    assert_eq!(route(most - 1, edits), Ok(most - 1));
+    let error = route(most - 1, edits + 1).unwrap_err();
+    assert_eq!(error, "larger than MAX_HEADER_EDITS_PER_ROUTE allows");
 }

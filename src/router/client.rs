@@ -15,7 +15,7 @@ use super::worker::{Turn, Worker, listener_tag, rule_tag};
 use crate::config::filter::NO_FILTER;
 use crate::limits::{MAX_HEAD_BYTES, MAX_REQUESTS_PER_INPUT};
 use crate::wire::http1::render::Forwarded;
-use crate::wire::http1::{Decoder, Framing, RequestHead, field_space, is_worth_parsing};
+use crate::wire::http1::{Decoded, Decoder, Framing, RequestHead, field_space, is_worth_parsing};
 use core::ops::Range;
 
 impl Worker {
@@ -193,12 +193,15 @@ impl Worker {
         let out = &mut self.head;
         let mut decision = Decision { snapshot, found, head: &head, forwarded, close, out };
         let route = &snapshot.routes[found.route];
-        if let Some(elsewhere) = decision.redirect(route.filter) {
+        if route.filter != NO_FILTER
+            && let Some(elsewhere) = decision.redirect(route.filter)
+        {
             return elsewhere;
         }
         let picked = balance::pick(snapshot, route, &self.endpoints, &mut self.prng, self.tick);
         match picked {
             Err(status) => answer(status),
+            Ok(picked) if picked.filter == NO_FILTER => decision.forward(&picked),
             Ok(picked) => {
                 decision.redirect(picked.filter).unwrap_or_else(|| decision.forward(&picked))
             }
@@ -269,9 +272,9 @@ impl Worker {
             self.answer(turn.io, client, 503, true, forward.is_head, Some(chunk.buf));
             return None;
         };
-        let piece = &turn.io.bytes(&chunk.buf)[body.clone()];
-        if !self.exchanges.collect_trailers(index, Way::Request, piece, &decoded) {
-            self.counters.exhausted += 1;
+        if forward.framing == Framing::Chunked {
+            let piece = &turn.io.bytes(&chunk.buf)[body.clone()];
+            self.keep_trailers(index, Way::Request, piece, &decoded);
         }
         if !self.keep_filters(turn, index, forward) {
             self.counters.edits_exhausted += 1;
@@ -340,6 +343,13 @@ impl Worker {
         edits.clone().next().is_none() || self.exchanges.keep_edits(index, tag, edits)
     }
 
+    /// Keeps the trailers in a piece of a chunked body.
+    pub(super) fn keep_trailers(&mut self, index: u32, way: Way, piece: &[u8], decoded: &Decoded) {
+        if !self.exchanges.collect_trailers(index, way, piece, decoded) {
+            self.counters.exhausted += 1;
+        }
+    }
+
     /// Fills in what routing found out.
     fn describe<I: Io>(&mut self, turn: &Turn<'_, I>, index: u32, forward: &Forward, close: bool) {
         let exchange = &mut self.exchanges[index];
@@ -369,7 +379,10 @@ impl Worker {
         let exchange = &self.exchanges[index];
         let coding = if exchange.is_request_chunked { Coding::Chunked } else { Coding::Plain };
         let (is_done, head) = (exchange.request.is_done(), &self.head[..rendered]);
-        let trailers = self.exchanges.trailers(index, Way::Request);
+        let trailers = match coding {
+            Coding::Chunked => self.exchanges.trailers(index, Way::Request),
+            _ => b"",
+        };
         match assemble(io.bytes_mut(&mut out), payload, coding, is_done, head, trailers) {
             Some(range) => {
                 self.exchanges[index].first = Some(chunk_of(out, range));
@@ -409,9 +422,9 @@ impl Worker {
             self.fail(turn.io, index, 400);
             return;
         };
-        let piece = &turn.io.bytes(&chunk.buf)[range.clone()];
-        if !self.exchanges.collect_trailers(index, Way::Request, piece, &decoded) {
-            self.counters.exhausted += 1;
+        if exchange.is_request_chunked {
+            let piece = &turn.io.bytes(&chunk.buf)[range.clone()];
+            self.keep_trailers(index, Way::Request, piece, &decoded);
         }
         let exchange = &mut self.exchanges[index];
         exchange.body_bytes += decoded.len as u64;
@@ -435,7 +448,10 @@ impl Worker {
         let exchange = &self.exchanges[index];
         let (upstream, is_done) = (exchange.upstream, exchange.request.is_done());
         let coding = if exchange.is_request_chunked { Coding::Chunked } else { Coding::Plain };
-        let trailers = self.exchanges.trailers(index, Way::Request);
+        let trailers = match coding {
+            Coding::Chunked => self.exchanges.trailers(index, Way::Request),
+            _ => b"",
+        };
         let range = assemble(io.bytes_mut(&mut out), payload, coding, is_done, &[], trailers);
         // Input lies between headroom and tailroom, which are made for this.
         let range = range.expect("room for chunk framing");

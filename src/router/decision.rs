@@ -85,6 +85,7 @@ impl Decision<'_> {
     }
 
     /// The answer of a filter that redirects; None for others.
+    #[cold]
     pub(super) fn redirect(&mut self, filter: u32) -> Option<Verdict> {
         let filter =
             self.snapshot.filter(filter).filter(|f| f.url.action == UrlAction::Redirect)?;
@@ -114,13 +115,15 @@ impl Decision<'_> {
         })
     }
 
-    /// Renders the request for the backend that was picked.
+    /// Renders the request for the backend that was picked. In line, so that the verdict is made
+    /// where it is used: it holds the candidates.
+    #[inline(always)]
     pub(super) fn forward(&mut self, picked: &Picked) -> Verdict {
-        let route = *self.route();
+        let route = &self.snapshot.routes[self.found.route];
         let rendered = if route.filter == NO_FILTER && picked.filter == NO_FILTER {
             render::request(self.head, &self.forwarded, self.out)
         } else {
-            self.render_filtered(&route, picked.filter)
+            self.render_filtered(route, picked.filter)
         };
         let Some(rendered) = rendered else {
             return self.answer(431, 0);
@@ -145,6 +148,7 @@ impl Decision<'_> {
     }
 
     /// The route's filters, then the backend's, whose URL comes before the route's.
+    #[inline(never)]
     fn render_filtered(&mut self, route: &Route, backend: u32) -> Option<usize> {
         let (snapshot, head) = (self.snapshot, self.head);
         let path = SplitPath { front: head.path, rest: b"" };

@@ -9,15 +9,14 @@ use super::client::{chunk_of, make_room};
 use super::connection::{NONE, State};
 use super::exchange::{Coding, Phase, UNROUTABLE, Way};
 use super::framing::{assemble, has_room};
-use super::io::{Buf, Chunk, Close, End, IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, Io};
+use super::io::{Chunk, Close, End, IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, Io};
 use super::worker::{Turn, Worker, rule_tag};
 use crate::config::snapshot::{NO_FILTER, Route};
 use crate::limits::MAX_INTERIM_RESPONSES;
 use crate::wire::http1::render::{self, Delivery};
-use crate::wire::http1::{Asked, Decoded, Decoder, Framing, RequestHead, ResponseHead};
+use crate::wire::http1::{Asked, Decoder, Framing, RequestHead, ResponseHead};
 use crate::wire::http1::{field_space, is_worth_parsing};
 use core::net::SocketAddr;
-use core::ops::Range;
 
 /// What the bytes of a response head turned out to be.
 enum Heading {
@@ -537,8 +536,11 @@ impl Worker {
         // Bytes behind the response belong to nobody: the connection is not used again.
         exchange.is_persistent = head.is_persistent && decoded.consumed == body.len();
         let client = exchange.client;
-        self.keep_trailers(io, index, &chunk.buf, body, &decoded);
-        let trailers = self.exchanges.trailers(index, Way::Response);
+        if head.coding == Coding::Chunked {
+            let piece = &io.bytes(&chunk.buf)[body];
+            self.keep_trailers(index, Way::Response, piece, &decoded);
+        }
+        let trailers = self.response_trailers(index, head.coding);
         let rendered = &self.head[..if is_long { 0 } else { head.rendered }];
         let (mut buf, coding) = (chunk.buf, head.coding);
         let range = assemble(io.bytes_mut(&mut buf), payload, coding, is_done, rendered, trailers);
@@ -558,20 +560,11 @@ impl Worker {
         }
     }
 
-    /// Keeps the trailers in a piece of a response's body, if they can go to the client.
-    fn keep_trailers<I: Io>(
-        &mut self,
-        io: &I,
-        index: u32,
-        buf: &Buf,
-        piece: Range<usize>,
-        decoded: &Decoded,
-    ) {
-        if self.exchanges[index].coding == Coding::Chunked {
-            let piece = &io.bytes(buf)[piece];
-            if !self.exchanges.collect_trailers(index, Way::Response, piece, decoded) {
-                self.counters.exhausted += 1;
-            }
+    /// The trailers of a response that is whole, when it goes to the client in chunks.
+    fn response_trailers(&self, index: u32, coding: Coding) -> &[u8] {
+        match coding {
+            Coding::Chunked => self.exchanges.trailers(index, Way::Response),
+            _ => b"",
         }
     }
 
@@ -598,9 +591,12 @@ impl Worker {
         let payload = range.start + decoded.start..range.start + decoded.start + decoded.len;
         let (client, coding) = (exchange.client, exchange.coding);
         let is_done = exchange.response.is_done();
-        self.keep_trailers(io, index, &chunk.buf, range, &decoded);
+        if coding == Coding::Chunked {
+            let piece = &io.bytes(&chunk.buf)[range];
+            self.keep_trailers(index, Way::Response, piece, &decoded);
+        }
         let mut buf = chunk.buf;
-        let trailers = self.exchanges.trailers(index, Way::Response);
+        let trailers = self.response_trailers(index, coding);
         let out = assemble(io.bytes_mut(&mut buf), payload, coding, is_done, &[], trailers);
         let out = out.expect("room for chunk framing");
         if out.is_empty() {

@@ -7,6 +7,8 @@
 use crate::faults::{Fault, Injected};
 use crate::http::{Next, Reader};
 use crate::ledger::{Attempt, Ledger, body_of};
+use crate::model::lookup::FROM_BACKEND;
+use crate::model::object::EDITED;
 use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Time};
 use crate::seed::Rate;
 use serval::stdx::Prng;
@@ -169,6 +171,10 @@ impl Backends {
         let mut out =
             format!("HTTP/1.1 200 OK\r\nX-Backend: {}\r\nX-Stamp: {stamp}\r\n", conn.name)
                 .into_bytes();
+        out.extend(format!("{EDITED}: {FROM_BACKEND}\r\n").bytes());
+        if let Some(seen) = message.joined(EDITED) {
+            out.extend(format!("X-Seen: {seen}\r\n").bytes());
+        }
         let framing = self.prng.below(4);
         match framing {
             0 | 1 => out.extend(format!("Content-Length: {}\r\n\r\n", body.len()).bytes()),

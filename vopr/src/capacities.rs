@@ -27,7 +27,7 @@ pub fn small() -> Capacities {
         ("MAX_CONFIG_CONDITIONS", 64),
         ("MAX_CONFIG_FILTERS", 48),
         ("MAX_CONFIG_EDITS", 96),
-        ("MAX_RESPONSE_EDITS", 8),
+        ("MAX_RESPONSE_EDITS", 12),
         ("MAX_TRAILER_BLOCKS", 4),
         ("MAX_CONFIG_BACKENDS", 64),
         ("MAX_CONFIG_ENTRIES", 192),

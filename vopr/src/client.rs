@@ -6,6 +6,8 @@
 use crate::faults::{Fault, Injected};
 use crate::http::{Next, Reader};
 use crate::ledger::{Ledger, Request, Response, body_of};
+use crate::model::lookup::FROM_CLIENT;
+use crate::model::object::EDITED;
 use crate::model::table::Table;
 use crate::network::{EndId, Ended, Event, MS, Network, Node, SECOND, SocketEvent, Time};
 use crate::seed::{Options, Rate};
@@ -251,6 +253,9 @@ impl Clients {
                         status: message.status(),
                         stamp: message.field("x-stamp").map(str::to_string),
                         backend: message.field("x-backend").map(str::to_string),
+                        location: message.field("location").map(str::to_string),
+                        seen: message.field("x-seen").map(str::to_string),
+                        edited: message.joined(EDITED),
                         body: message.body,
                         at,
                     };
@@ -302,6 +307,7 @@ fn bytes_of(request: &Request, prng: &mut Prng) -> Vec<u8> {
     let mark = if query.is_empty() { "" } else { "?" };
     let mut text =
         format!("{method} {path}{mark}{query} HTTP/1.1\r\nHost: {host}\r\nX-Stamp: {stamp}\r\n");
+    text += &format!("{EDITED}: {FROM_CLIENT}\r\n");
     for (name, value) in &request.headers {
         text += &format!("{name}: {value}\r\n");
     }

@@ -20,6 +20,13 @@ impl Message {
         self.fields.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
+    /// All values of a field, joined by commas; None when it is not there.
+    pub fn joined(&self, name: &str) -> Option<String> {
+        let values = self.fields.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        let values: Vec<&str> = values.collect();
+        if values.is_empty() { None } else { Some(values.join(",")) }
+    }
+
     /// A word of the start line.
     pub fn word(&self, index: usize) -> &str {
         self.start.split(' ').nth(index).unwrap_or("")

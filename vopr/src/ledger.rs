@@ -41,6 +41,12 @@ pub struct Response {
     pub status: u16,
     pub stamp: Option<String>,
     pub backend: Option<String>,
+    /// Where it sends the client.
+    pub location: Option<String>,
+    /// The edited field as the backend saw it; None: it did not.
+    pub seen: Option<String>,
+    /// The edited field of the response.
+    pub edited: Option<String>,
     pub body: Vec<u8>,
     /// When its head arrived.
     pub at: Time,

@@ -12,6 +12,7 @@ use crate::client::{Clients, Outcome};
 use crate::controller::{Around, Counts, Process};
 use crate::faults::{Fault, Injected};
 use crate::ledger::Ledger;
+use crate::model::lookup::{FROM_BACKEND, FROM_CLIENT};
 use crate::model::table::Table;
 use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::replay::Replays;
@@ -46,6 +47,10 @@ pub struct Summary {
     pub proxied: u64,
     /// And with a status of 200 to 299.
     pub successes: u64,
+    /// Redirects of the routers' own.
+    pub redirected: u64,
+    /// Answers whose request or response a filter edited.
+    pub edited: u64,
     pub swaps: u64,
     pub crashes: u64,
     pub relists: u64,
@@ -80,6 +85,8 @@ pub struct Sim {
     seen: Vec<s1::Seen>,
     prng: Prng,
     /// Answers that came from backends, and of those with a status of 200 to 299.
+    redirected: u64,
+    edited: u64,
     proxied: u64,
     successes: u64,
     /// Requests that L3 asked for.
@@ -124,6 +131,8 @@ impl Sim {
             seen: vec![s1::Seen::default(); ROUTERS],
             prng: options.child("faults"),
             proxied: 0,
+            redirected: 0,
+            edited: 0,
             successes: 0,
             owed: 0,
             is_healed: false,
@@ -245,6 +254,10 @@ impl Sim {
             if let Some(response) = &outcome.response {
                 self.proxied += u64::from(response.backend.is_some());
                 self.successes += u64::from(matches!(response.status, 200..=299));
+                self.redirected += u64::from(response.location.is_some());
+                let plain = response.seen.as_deref() == Some(FROM_CLIENT)
+                    && response.edited.as_deref() == Some(FROM_BACKEND);
+                self.edited += u64::from(response.backend.is_some() && !plain);
             }
             if self.options.canary
                 && self.net.now > 10 * SECOND
@@ -448,6 +461,8 @@ impl Sim {
             seconds: self.net.now / SECOND,
             requests: self.routers.iter().map(|r| r.requests + running(r)).sum(),
             proxied: self.proxied,
+            redirected: self.redirected,
+            edited: self.edited,
             successes: self.successes,
             swaps: self.routers.iter().map(|r| r.swaps).sum(),
             crashes: injected.of(Fault::RouterCrashes) + injected.of(Fault::ControllerCrashes),

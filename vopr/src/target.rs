@@ -58,7 +58,8 @@ pub fn pick(prng: &mut Prng, table: &Table, address: SocketAddr) -> Target {
     if prng.chance(1, 8) {
         return target;
     }
-    let served = |rule: &&ServedRule| is_healthy(rule) && !hosts(table, rule, address).is_empty();
+    let answers = |rule: &ServedRule| is_healthy(rule) || rule.filters.redirect.is_some();
+    let served = |rule: &&ServedRule| answers(rule) && !hosts(table, rule, address).is_empty();
     let rules: Vec<&ServedRule> = table.rules.iter().filter(served).collect();
     if rules.is_empty() {
         return target;

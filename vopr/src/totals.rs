@@ -47,6 +47,8 @@ impl Totals {
             ("requests", true, s.requests),
             ("answered by backends", true, s.proxied),
             ("answered 2xx", true, s.successes),
+            ("redirected", true, s.redirected),
+            ("answers that filters edited", true, s.edited),
             ("swaps", true, s.swaps),
             ("pushes", true, s.pushes),
             ("Snapshots compared with the model", true, s.compared),

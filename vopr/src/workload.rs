@@ -100,7 +100,10 @@ impl Workload {
         let hosts: Vec<&str> = hosts.collect();
         let hostnames = vec![self.of(&hosts).to_string()];
         let backend = Backend { namespace: None, name: service.2.clone(), port: 80, weight: 1 };
-        let rules = rules.into_iter().map(|r| Rule { backends: vec![backend.clone()], ..r });
+        let rules = rules.into_iter().map(|mut r| {
+            r.filters.redirect = None;
+            Rule { backends: vec![backend.clone()], ..r }
+        });
         let rules = rules.collect();
         let slice_spec = self.slice_of(&service.2, 3);
         let ports = vec![("http".to_string(), 80)];
@@ -307,7 +310,38 @@ impl Workload {
                 weight: self.of(&[1, 1, 2, 0]),
             });
         }
-        Rule { matches, backends }
+        let filters = self.filters(&matches);
+        if filters.redirect.is_some() {
+            backends.clear();
+        }
+        Rule { matches, backends, filters }
+    }
+
+    fn edit(&mut self) -> Option<Edit> {
+        let value = self.of(&["one", "two"]).to_string();
+        match self.below(8) {
+            0 => Some(Edit::Set(value)),
+            1 => Some(Edit::Add(value)),
+            2 => Some(Edit::Remove),
+            _ => None,
+        }
+    }
+
+    fn filters(&mut self, matches: &[Match]) -> Filters {
+        let (request, response) = (self.edit(), self.edit());
+        if !self.prng.chance(1, 8) {
+            return Filters { request, response, redirect: None };
+        }
+        let one_prefix = matches!(matches, [Match { path: Some((false, _)), .. }]);
+        let prefix = self.of(&["", "/", "/new", "/new/"]).to_string();
+        let redirect = Redirect {
+            scheme: self.of(&[None, None, Some("http"), Some("https")]).map(str::to_string),
+            hostname: self.of(&[None, Some("else.org")]).map(str::to_string),
+            port: self.of(&[None, None, Some(80), Some(443), Some(8080)]),
+            status: self.of(&[301, 302, 303, 307, 308]),
+            prefix: Some(prefix).filter(|_| one_prefix && self.prng.chance(1, 2)),
+        };
+        Filters { request, response, redirect: Some(redirect) }
     }
 
     fn slice(&mut self, own: &str, api: &Api) -> Spec {

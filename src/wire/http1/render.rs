@@ -95,7 +95,7 @@ impl<'a> Out<'a> {
     }
 
     /// The fields that frame a request's body and its connection.
-    #[inline]
+    #[inline(always)]
     fn request_framing(&mut self, head: &RequestHead<'_, '_>) {
         if head.websocket {
             self.put(SWITCH);
@@ -112,7 +112,7 @@ impl<'a> Out<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn status_line(&mut self, status: u16, reason: &[u8]) {
         // 100 to 999, as the parser made sure.
         let digit = |n: u16| b'0' + (n % 10) as u8;
@@ -122,7 +122,7 @@ impl<'a> Out<'a> {
         self.put(b"\r\n");
     }
 
-    #[inline]
+    #[inline(always)]
     fn delivery(&mut self, delivery: Delivery, close: bool) {
         match delivery {
             Delivery::None(None) | Delivery::UntilClose => {}

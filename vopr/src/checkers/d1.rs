@@ -2,7 +2,7 @@
 //! between the request's head and the response's head.
 
 use crate::client::Outcome;
-use crate::model::lookup::Answer;
+use crate::model::lookup::{Answer, Edits};
 use crate::network::Network;
 use crate::router::Router;
 use crate::tables::Tables;
@@ -20,8 +20,18 @@ pub fn answered(outcome: &Outcome, router: &Router, tables: &Tables, net: &mut N
         let Some(table) = tables.of(&checksum) else { return };
         allowed.push(table.answer(request));
     }
+    let edits = Edits { request: response.seen.clone(), response: response.edited.clone() };
+    // A request that found no endpoint any more is routed again, with the edits it has.
+    let was_edited =
+        |answer: &Answer| matches!(answer, Answer::Backends { edits: e, .. } if *e == edits);
     let fits = |answer: &Answer| match (answer, &response.backend) {
-        (Answer::Backends { names, .. }, Some(backend)) => names.contains(backend),
+        (Answer::Backends { names, .. }, Some(backend)) => {
+            names.contains(backend) && allowed.iter().any(was_edited)
+        }
+        (Answer::Redirect { status, location }, None) => {
+            response.status == *status && response.location.as_ref() == Some(location)
+                || matches!(response.status, 408 | 503)
+        }
         (_, Some(_)) => false,
         (Answer::Backends { may_500, .. }, None) => match response.status {
             // Of the backends' or the router's own making: D2, D4 and L3 look at those.
@@ -34,8 +44,8 @@ pub fn answered(outcome: &Outcome, router: &Router, tables: &Tables, net: &mut N
     };
     if !allowed.iter().any(fits) {
         let text = format!(
-            "router {} answered {} {}{} (kind {:?}, query {:?}) at {} with {} of {:?}; allowed was \
-             {allowed:?}",
+            "router {} answered {} {}{} (kind {:?}, query {:?}) at {} with {} of {:?}, location \
+             {:?}, {edits:?}; allowed was {allowed:?}",
             request.router,
             request.method,
             request.host,
@@ -45,6 +55,7 @@ pub fn answered(outcome: &Outcome, router: &Router, tables: &Tables, net: &mut N
             request.address,
             response.status,
             response.backend,
+            response.location,
         );
         net.trace.violated(net.now, "D1", text);
     }

@@ -1,12 +1,14 @@
 //! S3: each published Snapshot is what the model derives from objects in versions that existed,
 //! and no object goes back in time (`shadow`).
 
-use crate::model::object::{Match, Object};
+use crate::model::object::{EDITED, Edit, Filters, Match, Object, Redirect};
 use crate::model::table::{Served, ServedRule, Table, derive};
 use crate::network::Network;
 use crate::workload::CONTROLLER;
 use serval::config::Snapshot;
+use serval::config::filter::{PathChange, UrlAction};
 use serval::config::snapshot::{self, POOL_INVALID, PathKind};
+use serval::wire::http1::edit::Action;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -52,6 +54,9 @@ pub fn difference(got: &Table, wanted: &Table) -> String {
 pub fn normal(mut table: Table) -> Table {
     table.listeners.sort();
     for rule in &mut table.rules {
+        if let Some(prefix) = rule.filters.redirect.as_mut().and_then(|r| r.prefix.as_mut()) {
+            *prefix = prefix.trim_end_matches('/').to_string();
+        }
         rule.hosts.sort();
         for m in &mut rule.matches {
             let (exact, path) = m.path.take().unwrap_or((false, String::new()));
@@ -89,6 +94,32 @@ pub fn read(s: &Snapshot) -> Table {
         let pool = (b.pool != POOL_INVALID).then(|| upstreams(&s.pools[b.pool]));
         (pool, b.weight)
     };
+    let edit = |span| {
+        s.edits_of(span).next().map(|edit| {
+            let value = String::from_utf8_lossy(edit.value).to_string();
+            assert!(edit.name.eq_ignore_ascii_case(EDITED.as_bytes()), "an edit nobody made");
+            match edit.action {
+                Action::Set => Edit::Set(value),
+                Action::Add => Edit::Add(value),
+                Action::Remove => Edit::Remove,
+            }
+        })
+    };
+    let some = |text: &str| Some(text.to_string()).filter(|t| !t.is_empty());
+    let filters = |index| match s.filter(index) {
+        None => Filters::default(),
+        Some(f) => Filters {
+            request: edit(f.request),
+            response: edit(f.response),
+            redirect: (f.url.action == UrlAction::Redirect).then(|| Redirect {
+                scheme: some(f.url.scheme.name()),
+                hostname: some(s.text.get(f.url.hostname)),
+                port: Some(f.url.port).filter(|&p| p != 0),
+                status: f.url.status,
+                prefix: (f.url.path_change == PathChange::Prefix).then(|| text(f.url.path)),
+            }),
+        },
+    };
     let rule = |r: &snapshot::Route| ServedRule {
         name: text(r.name),
         hosts: s
@@ -102,6 +133,7 @@ pub fn read(s: &Snapshot) -> Table {
             .collect(),
         matches: s.matches.span(r.matches).iter().map(to_match).collect(),
         backends: s.backends.span(r.backends).iter().map(backend).collect(),
+        filters: filters(r.filter),
     };
     let rules = s.routes.as_slice().iter().map(rule).collect();
     Table { listeners, rules }

@@ -1,6 +1,6 @@
 //! What a table says about a request: which backends may answer it.
 
-use super::object::Match;
+use super::object::{Edit, Match, Redirect};
 use super::table::{ServedRule, Table, intersect};
 use crate::ledger::Request;
 
@@ -13,7 +13,58 @@ pub enum Answer {
     Failed,
     /// One of `names`; or, when a share of the requests goes to a reference that does not resolve,
     /// 500; or, when a share goes to a Service without endpoints, 503.
-    Backends { names: Vec<String>, may_500: bool, may_503: bool },
+    Backends { names: Vec<String>, may_500: bool, may_503: bool, edits: Edits },
+    /// The rule sends the client elsewhere.
+    Redirect { status: u16, location: String },
+}
+
+/// The values of the edited field, joined: what a backend sees of what a client sends, and the
+/// other way round. None: the field is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edits {
+    pub request: Option<String>,
+    pub response: Option<String>,
+}
+
+/// What clients send as the edited field.
+pub const FROM_CLIENT: &str = "client";
+/// What backends send as the edited field.
+pub const FROM_BACKEND: &str = "backend";
+
+/// HTTPHeaderFilter: set overwrites, add appends to what is there, remove removes.
+fn edited(original: &str, edit: &Option<Edit>) -> Option<String> {
+    match edit {
+        None => Some(original.to_string()),
+        Some(Edit::Set(value)) => Some(value.clone()),
+        Some(Edit::Add(value)) => Some(format!("{original},{value}")),
+        Some(Edit::Remove) => None,
+    }
+}
+
+/// HTTPRequestRedirectFilter: where a request is sent.
+fn location(redirect: &Redirect, rule: &ServedRule, request: &Request) -> String {
+    let scheme = redirect.scheme.as_deref().unwrap_or("http");
+    let host = redirect.hostname.as_deref().unwrap_or(&request.host);
+    let well_known = if scheme == "https" { 443 } else { 80 };
+    // The port of the listener, when neither port nor scheme is given.
+    let port = match (redirect.port, &redirect.scheme) {
+        (Some(port), _) => port,
+        (None, Some(_)) => well_known,
+        (None, None) => request.address.port(),
+    };
+    let port = if port == well_known { String::new() } else { format!(":{port}") };
+    let mut path = request.path.clone();
+    if let (Some(new), [Match { path: Some((false, old)), .. }]) =
+        (&redirect.prefix, rule.matches.as_slice())
+    {
+        let rest = &path[old.trim_end_matches('/').len()..];
+        path = format!("{}{rest}", new.trim_end_matches('/'));
+        if path.is_empty() {
+            path = "/".to_string();
+        }
+    }
+    let mark = if request.query.is_empty() { "" } else { "?" };
+    format!("{scheme}://{host}{port}{path}{mark}{}", request.query)
 }
 
 impl Table {
@@ -42,6 +93,10 @@ impl Table {
         let Some((_, rule)) = candidates.into_iter().find(|c| Some(c.0) == best) else {
             return Answer::NotFound;
         };
+        if let Some(redirect) = &rule.filters.redirect {
+            let (status, location) = (redirect.status, location(redirect, rule, request));
+            return Answer::Redirect { status, location };
+        }
         let weighted = || rule.backends.iter().filter(|b| b.1 > 0);
         let mut names = Vec::new();
         for addresses in weighted().filter_map(|b| b.0.as_ref()) {
@@ -52,7 +107,11 @@ impl Table {
         if weighted().all(|b| b.0.is_none()) {
             return Answer::Failed;
         }
-        Answer::Backends { names, may_500, may_503 }
+        let edits = Edits {
+            request: edited(FROM_CLIENT, &rule.filters.request),
+            response: edited(FROM_BACKEND, &rule.filters.response),
+        };
+        Answer::Backends { names, may_500, may_503, edits }
     }
 }
 

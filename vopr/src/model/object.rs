@@ -110,6 +110,36 @@ pub struct Parent {
 pub struct Rule {
     pub matches: Vec<Match>,
     pub backends: Vec<Backend>,
+    pub filters: Filters,
+}
+
+/// The field that all header modifiers edit.
+pub const EDITED: &str = "x-edit";
+
+/// What a header modifier does with [`EDITED`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit {
+    Set(String),
+    Add(String),
+    Remove,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filters {
+    pub request: Option<Edit>,
+    pub response: Option<Edit>,
+    pub redirect: Option<Redirect>,
+}
+
+/// HTTPRequestRedirectFilter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    pub scheme: Option<String>,
+    pub hostname: Option<String>,
+    pub port: Option<u16>,
+    pub status: u16,
+    /// path.replacePrefixMatch.
+    pub prefix: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -267,10 +297,47 @@ impl Rule {
             )
         };
         format!(
-            r#"{{"matches":[{}],"backendRefs":[{}]}}"#,
+            r#"{{"matches":[{}],"backendRefs":[{}],"filters":[{}]}}"#,
             list(&self.matches, Match::json),
-            list(&self.backends, backend)
+            list(&self.backends, backend),
+            self.filters.json()
         )
+    }
+}
+
+impl Edit {
+    fn json(&self) -> String {
+        match self {
+            Edit::Set(value) => format!(r#""set":[{{"name":"X-Edit","value":"{value}"}}]"#),
+            Edit::Add(value) => format!(r#""add":[{{"name":"X-Edit","value":"{value}"}}]"#),
+            Edit::Remove => r#""remove":["x-eDIT"]"#.to_string(),
+        }
+    }
+}
+
+impl Filters {
+    fn json(&self) -> String {
+        let mut all = Vec::new();
+        let of = |kind: &str, member: &str, body: String| {
+            format!(r#"{{"type":"{kind}","{member}":{{{body}}}}}"#)
+        };
+        if let Some(edit) = &self.request {
+            all.push(of("RequestHeaderModifier", "requestHeaderModifier", edit.json()));
+        }
+        if let Some(edit) = &self.response {
+            all.push(of("ResponseHeaderModifier", "responseHeaderModifier", edit.json()));
+        }
+        if let Some(r) = &self.redirect {
+            let port = r.port.map_or(String::new(), |p| format!(r#","port":{p}"#));
+            let path = r.prefix.as_ref().map_or(String::new(), |p| {
+                let kind = "ReplacePrefixMatch";
+                format!(r#","path":{{"type":"{kind}","replacePrefixMatch":"{p}"}}"#)
+            });
+            let (scheme, host) = (member("scheme", &r.scheme), member("hostname", &r.hostname));
+            let body = format!(r#""statusCode":{}{scheme}{host}{port}{path}"#, r.status);
+            all.push(of("RequestRedirect", "requestRedirect", body));
+        }
+        all.join(",")
     }
 }
 

@@ -31,6 +31,7 @@ pub struct ServedRule {
     pub matches: Vec<Match>,
     /// Endpoints (None: the reference does not resolve) and weight.
     pub backends: Vec<(Option<Vec<SocketAddr>>, u32)>,
+    pub filters: Filters,
 }
 
 /// All of it; rules in order of precedence among equals.
@@ -138,6 +139,7 @@ impl World<'_> {
                 hosts: hosts.clone(),
                 matches,
                 backends: rule.backends.iter().map(backend).collect(),
+                filters: rule.filters.clone(),
             });
         }
     }
