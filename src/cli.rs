@@ -103,7 +103,8 @@ flags:
 
 exit codes: 0 ended as asked; 1 check: something is not accepted; 64 wrong command line;
   65 wrong manifests at the start; 66 no access to a file; 69 a port or the API server's
-  configuration cannot be used; 70 a bug of ours; 71 out of memory plan; 130, 143 second signal
+  configuration cannot be used; 71 out of memory plan; 130, 143 second signal; 134 (SIGABRT) a bug
+  of ours
 ";
 
 /// Reads the command line and the environment.
