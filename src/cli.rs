@@ -103,7 +103,8 @@ flags:
 
 exit codes: 0 ended as asked; 1 check: something is not accepted; 64 wrong command line;
   65 wrong manifests at the start; 66 no access to a file; 69 a port or the API server's
-  configuration cannot be used; 70 a bug of ours; 71 out of memory plan; 130, 143 second signal
+  configuration cannot be used; 71 out of memory plan; 130, 143 second signal; 134 (SIGABRT) a bug
+  of ours
 ";
 
 /// Reads the command line and the environment.
@@ -190,8 +191,8 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<(), String> {
                 RangeError::TooMany => "at most 8 ranges".to_string(),
             })?;
         }
-        "admin" => options.admin = value.parse().map_err(|_| "must be ADDRESS:PORT")?,
-        "health" => options.health = Some(value.parse().map_err(|_| "must be ADDRESS:PORT")?),
+        "admin" => options.admin = address_port(value)?,
+        "health" => options.health = Some(address_port(value)?),
         "admin-token-file" => options.admin_token_file = value.into(),
         "listen" => {
             options.listens.push(value.parse().map_err(|_| "must be ADDRESS:PORT")?);
@@ -210,6 +211,17 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<(), String> {
         _ => return set_capacity(options, name, value),
     }
     Ok(())
+}
+
+/// An address and, after the last colon, a port. IPv6 may stand without brackets, as a manifest
+/// makes it that says `--admin=$(POD_IP):9901`.
+fn address_port(value: &str) -> Result<SocketAddr, String> {
+    let (address, port) = value.rsplit_once(':').ok_or("must be ADDRESS:PORT")?;
+    let address = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
+    match (address.parse(), port.parse()) {
+        (Ok(address), Ok(port)) => Ok(SocketAddr::new(address, port)),
+        _ => Err("must be ADDRESS:PORT".to_string()),
+    }
 }
 
 fn service(value: &str) -> Result<Key, String> {
@@ -258,4 +270,20 @@ fn check(options: &Options) -> Result<(), String> {
         return Err("--admin: beyond loopback a token is needed (--admin-token-file)".into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_pods() {
+        let of = |text| address_port(text).map(|address| address.to_string());
+        assert_eq!(of("10.0.0.1:9901").as_deref(), Ok("10.0.0.1:9901"));
+        assert_eq!(of("fd00::1:9901").as_deref(), Ok("[fd00::1]:9901"));
+        assert_eq!(of("[fd00::1]:9901").as_deref(), Ok("[fd00::1]:9901"));
+        for wrong in ["", "9901", ":9901", "10.0.0.1", "10.0.0.1:", "node:9901", "10.0.0.1:65536"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -83,6 +83,8 @@ pub struct Controller {
     /// The version of the EndpointSlices that routers were looked for in.
     discovered: u64,
     roster_version: u64,
+    /// Which routers are silent, as [`Controller::notice_silence`] saw it last.
+    silence: u64,
     routers: Table<Router, { MAX_ROUTERS as usize }>,
     in_flight: Table<InFlight, { MAX_STATUSES_IN_FLIGHT as usize }>,
     /// Statuses may differ from what is wanted.
@@ -120,6 +122,7 @@ crate::zeroed_struct!(Controller {
     published: bool,
     discovered: u64,
     roster_version: u64,
+    silence: u64,
     routers: Table<Router, { MAX_ROUTERS as usize }>,
     in_flight: Table<InFlight, { MAX_STATUSES_IN_FLIGHT as usize }>,
     statuses_due: bool,
@@ -273,11 +276,7 @@ impl Controller {
         self.now = now;
         self.discover_routers(now);
         self.look_for_secrets();
-        let silent = Duration::from_millis(u64::from(ADDRESS_SILENT_MS));
-        let silenced = |r: &Router| r.report.is_some() && now.mono.since(r.heard) >= silent;
-        if self.routers.as_slice().iter().any(silenced) {
-            self.statuses_due = true;
-        }
+        self.notice_silence(now);
         let epoch = self.epoch;
         let version = self.version();
         let may = self.has_epoch && self.is_synced() && !self.wanted.holds_back(now);

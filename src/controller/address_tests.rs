@@ -166,6 +166,30 @@ fn node_addresses_are_those_of_ready_routers() {
     assert_eq!(cluster.programmed("g"), "True/Programmed");
 }
 
+/// Statuses are looked at when a router falls silent and when it is heard again, not in between.
+#[test]
+fn silence_is_noticed_once() {
+    let mut cluster = Cluster::new("");
+    cluster.endpoints(&[(1, true), (2, true)]);
+    cluster.turn(&[1, 2]);
+    let mut due = |seconds: u64, heard: &[u8]| {
+        cluster.seconds = seconds;
+        cluster.controller.statuses_due = false;
+        cluster.turn(heard);
+        cluster.controller.statuses_due
+    };
+    due(1, &[1, 2]);
+    assert!(!due(5, &[1, 2]), "all are heard");
+    due(6, &[1, 2]);
+    assert!(!due(13, &[1]), "a report is late");
+    assert!(due(14, &[1]), "the second leaves the addresses");
+    assert!(!due(15, &[1]), "nothing new");
+    assert!(due(21, &[1]), "and then Programmed");
+    assert!(!due(22, &[1]));
+    due(23, &[1, 2]);
+    assert!(due(24, &[1, 2]), "it is heard again");
+}
+
 #[test]
 fn a_router_without_a_configuration_is_not_ready() {
     let mut cluster = Cluster::new("");

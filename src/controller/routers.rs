@@ -99,6 +99,21 @@ impl Controller {
         }
     }
 
+    /// Has the statuses looked at when a router falls silent, for its address or for Programmed, or
+    /// is heard again: once, not for as long as it is.
+    pub(super) fn notice_silence(&mut self, now: Now) {
+        let passed = |r: &Router, ms: u32| {
+            u64::from(now.mono.since(r.heard) >= Duration::from_millis(u64::from(ms)))
+        };
+        // A digit for each: no change of two gives the same number.
+        let silence = self.routers.as_slice().iter().fold(0u64, |sum, r| {
+            let level = passed(r, ADDRESS_SILENT_MS) + passed(r, ROUTER_SILENT_MS);
+            sum.wrapping_mul(3).wrapping_add(level)
+        });
+        self.statuses_due |= silence != self.silence;
+        self.silence = silence;
+    }
+
     /// The addresses of all routers.
     pub(super) fn nodes(&self) -> Table<IpAddr, { MAX_ROUTERS as usize }> {
         let mut nodes = Table::new();
