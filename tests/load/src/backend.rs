@@ -4,7 +4,7 @@
 //! GETs and POSTs of a run came, each attempt counted, to be asked directly.
 
 use crate::http::{Broken, Wire, message};
-use crate::stamp;
+use crate::{slow, stamp};
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -60,7 +60,8 @@ fn exchanges(stream: TcpStream, name: &str, seen: &Seen) -> Result<(), Broken> {
         let stamp = head.field("x-stamp").unwrap_or("-");
         let body = wire.body(&head)?;
         count(seen, stamp, method);
-        let answer = stamp::answer(name, method, target, stamp, &body);
+        let answer = slow::answer(target)
+            .unwrap_or_else(|| stamp::answer(name, method, target, stamp, &body));
         let close = if head.closes() { "Connection: close\r\n" } else { "" };
         let lines = format!(
             "HTTP/1.1 200 OK\r\nX-Backend: {name}\r\nX-Stamp: {stamp}\r\n{close}\

@@ -11,6 +11,7 @@ mod generations;
 mod generator;
 mod hostile;
 mod http;
+mod slow;
 mod stamp;
 mod summary;
 mod tls;
@@ -32,6 +33,7 @@ usage: serval-load backend ADDRESS=NAME...
        serval-load rotations --target ADDRESS --tls NAME --leaves LIST --api ADDRESS
                              --admin ADDRESS --secret NAME --count N [FLAGS]
        serval-load hostile --target ADDRESS --tls NAME --held N --rounds N
+       serval-load slow --target ADDRESS --count N --hold S
 
   --target ADDRESS     the router
   --host NAME          Host field (serval.test)
@@ -49,7 +51,8 @@ usage: serval-load backend ADDRESS=NAME...
   --threads N          requests at once at most (32)
   --api, --admin       `kubectl proxy`; the router's admin port
   --route NAME         HTTPRoute in the namespace default
-  --count N            changes
+  --count N            changes; in `slow` readers
+  --hold S             seconds for which they do not read, or a byte at a time
 ";
 
 fn main() {
@@ -60,6 +63,7 @@ fn main() {
         Some((mode, rest)) if mode == "generations" => flags(rest).and_then(|f| generations(&f)),
         Some((mode, rest)) if mode == "rotations" => flags(rest).and_then(|f| rotations(&f)),
         Some((mode, rest)) if mode == "hostile" => flags(rest).and_then(|f| hostile(&f)),
+        Some((mode, rest)) if mode == "slow" => flags(rest).and_then(|flags| slow(&flags)),
         _ => Err(USAGE.to_string()),
     };
     if let Err(text) = ended {
@@ -188,6 +192,14 @@ fn hostile(flags: &Flags) -> Result<(), String> {
     let tls = Tls::new(&name, &[], false)?;
     let attacks = hostile::run(parsed(flags, "--target", "")?, &tls, &name, held, rounds)?;
     println!(r#"{{"attacks":{attacks},"held":{held}}}"#);
+    Ok(())
+}
+
+fn slow(flags: &Flags) -> Result<(), String> {
+    let host: String = parsed(flags, "--host", "serval.test")?;
+    let hold = std::time::Duration::from_secs(parsed(flags, "--hold", "")?);
+    let (target, count) = (parsed(flags, "--target", "")?, parsed(flags, "--count", "")?);
+    println!("{}", slow::run(target, &host, count, hold)?);
     Ok(())
 }
 
