@@ -356,6 +356,27 @@ fn handshake_messages_behind_the_handshake() {
     router.finish();
 }
 
+/// More hellos at once than there are buffers: each holds one and needs another for a moment.
+#[test]
+fn as_many_hellos_as_buffers_do_not_wait_for_each_other() {
+    let router = Router::secured(64, 8, 32, secure(echo("a")));
+    let begin = || TlsClient::begin(router.address(), TLS13, None).unwrap();
+    for _ in 0..20 {
+        let mut clients: Vec<_> = (0..32).map(|_| begin()).collect();
+        wait_for("all are accepted", || router.counter("clients") >= 32);
+        clients.iter_mut().for_each(TlsClient::send_hello);
+        for client in &mut clients {
+            client.shake(usize::MAX).unwrap();
+            client.send(get("/x"));
+            assert_eq!(client.response().status(), 200);
+        }
+        drop(clients);
+        wait_for("all are gone", || router.counter("clients") == 0);
+    }
+    assert_eq!(router.counter("evictions"), 0);
+    router.finish();
+}
+
 /// Eight buffers, and bodies of many buffers both ways: those that wait are not cut short.
 #[test]
 fn large_answers_with_few_buffers() {

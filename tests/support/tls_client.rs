@@ -132,6 +132,12 @@ impl TlsClient {
         Ok(TlsClient { tls: client(version, fragment), socket, seen: Vec::new() })
     }
 
+    /// Sends the hello, and waits for nothing.
+    pub fn send_hello(&mut self) {
+        let bytes = self.pending();
+        self.send_raw(&bytes);
+    }
+
     /// Goes through the handshake, sending pieces of so many bytes.
     pub fn shake(&mut self, piece: usize) -> std::io::Result<()> {
         while self.tls.is_handshaking() || self.tls.wants_write() {

@@ -183,7 +183,18 @@ impl Driver {
 
     /// Whether the next turn has something to do without waiting.
     pub(super) fn has_work(&self) -> bool {
-        self.work.len > 0 || (self.starved.len > 0 && self.buffers.free() > 0)
+        self.work.len > 0 || (self.starved.len > 0 && self.may_begin_read())
+    }
+
+    /// Whether there is a buffer for a read that has none. With TLS the last one is for those that
+    /// hold ciphertext and need it to go on: else as many hellos as buffers wait for each other.
+    fn may_begin_read(&self) -> bool {
+        self.buffers.free() > usize::from(self.secure.is_some())
+    }
+
+    /// A buffer for a read, if there is one to begin with.
+    pub(super) fn begin_read(&mut self) -> Option<Chunk> {
+        if self.may_begin_read() { self.buffers.take_chunk() } else { None }
     }
 
     fn open_listeners(&self) -> impl Iterator<Item = &Listener> {
@@ -317,12 +328,13 @@ impl Driver {
     /// Works off what worker calls left to do, those of this work too, up to a bound: the rest has
     /// its turn after the kernel was asked again.
     pub(super) fn run_work(turn: &mut Turn<'_, Driver>, worker: &mut Worker) {
+        let is_short = turn.io.starved.len > 0 && !turn.io.may_begin_read();
         while turn.io.starved.len > 0 && turn.io.buffers.free() > turn.io.work.len {
             let index = turn.io.starved.pop().expect("not empty");
             turn.io.sockets[index as usize].is_starved = false;
             turn.io.note(index, READ);
         }
-        if turn.io.starved.len > 0 && turn.io.buffers.free() == 0 {
+        if is_short {
             worker.on_starved(turn);
         }
         for _ in 0..2 * MAX_EVENTS_PER_TURN {
@@ -358,7 +370,8 @@ impl Driver {
         if socket.is_paused || !socket.is_readable || socket.is_starved {
             return;
         }
-        let Some(mut chunk) = socket.more.take().or_else(|| driver.buffers.take_chunk()) else {
+        let more = socket.more.take();
+        let Some(mut chunk) = more.or_else(|| driver.begin_read()) else {
             return driver.starve(id.index);
         };
         let had = chunk.len;

@@ -167,7 +167,7 @@ impl Driver {
         let driver = &mut *turn.io;
         let socket = &mut driver.sockets[id.index as usize];
         let held = socket.cipher.take();
-        let Some(mut chunk) = held.or_else(|| driver.buffers.take_chunk()) else {
+        let Some(mut chunk) = held.or_else(|| driver.begin_read()) else {
             driver.starve(id.index);
             return Worked::Waits;
         };
@@ -242,7 +242,8 @@ impl Driver {
         session.server.begin(&secure.setup, Some(secure.slots.slot(slot)), certificate);
         session.slot = Some(slot);
         turn.io.sockets[id.index as usize].layer = Layer::Session(number);
-        Worked::On
+        // At once: what is held meanwhile others would wait for.
+        Driver::records(turn, worker, id, number)
     }
 
     /// Shows a session its records: answers of the handshake go out, plaintext to the worker.

@@ -26,6 +26,9 @@ pub struct Places<'a> {
     pub route: &'a str,
 }
 
+/// Rotations are not faster than this, so that there is load between any two.
+const ROTATE_EVERY: Duration = Duration::from_millis(40);
+
 /// What the router says it serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Status {
@@ -176,6 +179,7 @@ pub fn rotate(
         rotation.confirm();
         shown()?;
         times.confirmed.push(from.elapsed().as_micros() as u64);
+        std::thread::sleep(ROTATE_EVERY.saturating_sub(from.elapsed()));
     }
     times.patched.sort_unstable();
     times.confirmed.sort_unstable();
