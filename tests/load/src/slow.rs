@@ -105,13 +105,21 @@ pub fn run(
         std::thread::sleep(DRIP);
     }
     let (asked, answered) = others.join().expect("it does not panic");
+    // All at once: who still does not read keeps what the others wait for.
+    let finish = |(mut stream, mut seen): (TcpStream, Vec<u8>)| {
+        std::thread::spawn(move || {
+            stream.set_nonblocking(false)?;
+            stream.set_read_timeout(Some(TIMEOUT))?;
+            // A reset ends it as a cut does.
+            let _ = stream.read_to_end(&mut seen);
+            std::io::Result::Ok(seen)
+        })
+    };
+    let finished: Vec<_> = readers.into_iter().map(finish).collect();
     let mut ends = Ends::default();
-    for (mut stream, mut seen) in readers {
-        stream.set_nonblocking(false).map_err(|error| error.to_string())?;
-        stream.set_read_timeout(Some(TIMEOUT)).map_err(|error| error.to_string())?;
-        // A reset ends it as a cut does.
-        let _ = stream.read_to_end(&mut seen);
-        ends.add(&seen)?;
+    for reader in finished {
+        let seen = reader.join().expect("it does not panic");
+        ends.add(&seen.map_err(|error| error.to_string())?)?;
     }
     let after = (0..AFTER).filter(|_| is_answered(address, host)).count();
     if after < AFTER {
