@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 func TestImageName(t *testing.T) {
@@ -19,6 +20,22 @@ func TestImageName(t *testing.T) {
 		if got := imageName(image); got != want {
 			t.Errorf("%s: %s, want %s", image, got, want)
 		}
+	}
+}
+
+// Pods of others between two replicas do not send both to one of two Nodes.
+func TestTurns(t *testing.T) {
+	isController := true
+	of := func(uid types.UID) *corev1.Pod {
+		owner := metav1.OwnerReference{UID: uid, Controller: &isController}
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{owner}}}
+	}
+	var turns turns
+	first := turns.next(of("a"))
+	turns.next(of("b"))
+	turns.next(&corev1.Pod{})
+	if second := turns.next(of("a")); second%2 == first%2 {
+		t.Errorf("turns %d and %d", first, second)
 	}
 }
 

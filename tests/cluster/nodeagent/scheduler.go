@@ -1,18 +1,19 @@
 // The stand-in for kube-scheduler: every Pod without a Node goes to one that its nodeSelector and
-// required node affinity (which DaemonSets use to name the Node) allow, each in turn.
+// required node affinity (which DaemonSets use to name the Node) allow, those of one owner in turn.
 package main
 
 import (
 	"context"
 	"log"
 	"slices"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -24,15 +25,36 @@ func startScheduler(ctx context.Context, client kubernetes.Interface) {
 		o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", "").String()
 	})
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, unbound)
-	var turn atomic.Uint64
+	var turns turns
 	_, err := factory.Core().V1().Pods().Informer().AddEventHandler(
 		cache.ResourceEventHandlerFuncs{AddFunc: func(object any) {
-			go bind(ctx, client, object.(*corev1.Pod), turn.Add(1))
+			pod := object.(*corev1.Pod)
+			go bind(ctx, client, pod, turns.next(pod))
 		}})
 	if err != nil {
 		panic(err) // only a stopped informer refuses a handler
 	}
 	factory.Start(ctx.Done())
+}
+
+// turns counts the Pods of each owner: two replicas go to two Nodes, whoever else comes meanwhile.
+type turns struct {
+	lock sync.Mutex
+	last map[types.UID]uint64
+}
+
+func (t *turns) next(pod *corev1.Pod) uint64 {
+	var owner types.UID
+	if controller := metav1.GetControllerOf(pod); controller != nil {
+		owner = controller.UID
+	}
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	if t.last == nil {
+		t.last = map[types.UID]uint64{}
+	}
+	t.last[owner]++
+	return t.last[owner]
 }
 
 // bind binds one Pod, and asks again while the API server does not answer or no Node fits.
