@@ -3,6 +3,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests have threads and clocks of their own")]
 
+#[path = "support/any_certificate.rs"]
+mod any_certificate;
 #[path = "router/harness.rs"]
 mod harness;
 #[path = "support/tls_client.rs"]

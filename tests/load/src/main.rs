@@ -5,6 +5,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "nothing is sealed here")]
 
+#[path = "../../support/any_certificate.rs"]
+mod any_certificate;
 mod backend;
 mod expected;
 mod generations;
