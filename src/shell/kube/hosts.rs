@@ -4,8 +4,8 @@
 use crate::shell::files;
 use core::net::IpAddr;
 
-/// Bytes of /etc/hosts that are looked at.
-const HOSTS_BYTES: usize = 65_536;
+/// Bytes of /etc/hosts that are looked at: what comes first counts.
+pub const HOSTS_BYTES: usize = 65_536;
 
 /// The address of a host. For a literal nothing is read; else the hosts file into `buffer`.
 pub fn resolve(host: &str, buffer: &mut [u8]) -> Option<IpAddr> {

@@ -4,6 +4,7 @@
 //! owner's thread blocks in `wait` only; other threads wake it through its [`Waker`].
 
 use super::access::Access;
+use super::hosts::HOSTS_BYTES;
 use crate::kube::Trouble;
 use crate::limits::{KUBE_BODY_BYTES, KUBE_KEEPALIVE_MS, KUBE_REQUEST_BYTES, TLS_PLAIN_BYTES};
 use crate::shell::place::boxed_zeroed;
@@ -22,9 +23,6 @@ const WAKER: Token = Token(1);
 /// A whole request, head and body, waits to be encrypted.
 type Outbox = Inline<{ (KUBE_REQUEST_BYTES + KUBE_BODY_BYTES) as usize }>;
 type Inbox = Inline<{ TLS_PLAIN_BYTES as usize }>;
-
-/// Of /etc/hosts, what comes first counts.
-const HOSTS_BYTES: usize = 65_536;
 
 /// What became of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
