@@ -15,11 +15,9 @@ pub mod identity;
 pub mod local;
 pub mod report;
 pub mod snapshot;
-#[cfg(not(loom))]
 pub mod storage;
 
 pub use identity::{Checksum, Identity, Source};
 pub use report::Report;
 pub use snapshot::Snapshot;
-#[cfg(not(loom))]
 pub use storage::ConfigStorage;
