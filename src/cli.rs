@@ -21,6 +21,8 @@ pub enum Command {
     Check,
     /// Print every bound and the memory plan.
     Limits,
+    /// Make and renew what controller and routers prove themselves with.
+    Identity,
 }
 
 /// Everything that can be set.
@@ -42,6 +44,8 @@ pub struct Options {
     pub health: Option<SocketAddr>,
     /// `--admin-token-file`.
     pub admin_token_file: String,
+    /// `--identity`; empty: none.
+    pub identity: String,
     /// `--listen`, repeated.
     pub listens: Vec<SocketAddr>,
     /// `--router`, repeated.
@@ -56,6 +60,10 @@ pub struct Options {
     pub state_dir: String,
     /// `--drain-timeout`, in ms.
     pub drain_timeout_ms: u64,
+    /// `--namespace`; empty: the pod's, or the kubeconfig's.
+    pub namespace: String,
+    /// `--out`; empty: Secrets of the namespace.
+    pub out: String,
     /// `--max-memory`, in bytes; 0: by the cgroup.
     pub max_memory: u64,
     /// `--max-…`.
@@ -76,6 +84,8 @@ usage: serval COMMAND [FLAGS]
   router                  carry traffic as a controller says
   check --manifests DIR   read manifests, print the statuses a controller would write
   limits                  print every bound with its flag, and the memory plan
+  identity                make or renew the certificates by which controller and routers know each
+                          other: the Secrets serval-controller, serval-router, serval-authority
 
 flags:
   --manifests DIR             run, check: folder of *.yaml, *.yml, *.json
@@ -87,13 +97,17 @@ flags:
   --admin ADDRESS:PORT        admin port (router and run: 127.0.0.1:9901, controller: 127.0.0.1:9903)
   --health ADDRESS:PORT       a plain port for probes: only /healthz, /readyz, /metrics
   --admin-token-file FILE     token that a push needs (controller: that it sends)
+  --identity DIR              tls.crt, tls.key, ca.crt: only mutual TLS between controller and router;
+                              beyond loopback they need it; read again every 10 s
   --listen ADDRESS:PORT       router: without a controller, listen here; may be repeated; routes and
                               pools come by the admin port (docs/LOCAL.md)
   --router ADDRESS:PORT       controller: a router's admin port; may be repeated
   --router-service NAMESPACE/NAME
                               controller: or the endpoints of this Service, at its port named
                               admin (or its only port)
-  --kubeconfig FILE           controller: without it, in-cluster
+  --kubeconfig FILE           controller, identity: without it, in-cluster
+  --namespace NAME            identity: where the Secrets are (the pod's or kubeconfig's namespace)
+  --out DIR                   identity: into folders here instead, without a cluster
   --lease-namespace NAME      controller: where the Lease of the epoch lies (serval-system)
   --state-dir DIR             router, run: keep the last good configuration here
   --drain-timeout SECONDS     time to finish what runs after SIGTERM (30)
@@ -152,8 +166,9 @@ fn command(word: &str) -> Result<Command, String> {
         "router" => Ok(Command::Router),
         "check" => Ok(Command::Check),
         "limits" => Ok(Command::Limits),
+        "identity" => Ok(Command::Identity),
         "help" => Err(USAGE.into()),
-        other => Err(format!("{other}: no such command (run, controller, router, check, limits)")),
+        other => Err(format!("{other}: no such command (serval --help says which there are)")),
     }
 }
 
@@ -168,6 +183,7 @@ fn defaults(command: Command) -> Options {
         admin: SocketAddr::from(([127, 0, 0, 1], port)),
         health: None,
         admin_token_file: String::new(),
+        identity: String::new(),
         listens: Vec::new(),
         routers: Vec::new(),
         router_service: Key::default(),
@@ -175,6 +191,8 @@ fn defaults(command: Command) -> Options {
         lease_namespace: "serval-system".into(),
         state_dir: String::new(),
         drain_timeout_ms: 30_000,
+        namespace: String::new(),
+        out: String::new(),
         max_memory: 0,
         capacities: Capacities::DEFAULT,
     }
@@ -194,6 +212,9 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<(), String> {
         "admin" => options.admin = address_port(value)?,
         "health" => options.health = Some(address_port(value)?),
         "admin-token-file" => options.admin_token_file = value.into(),
+        "identity" => options.identity = value.trim_end_matches('/').into(),
+        "namespace" => options.namespace = value.into(),
+        "out" => options.out = value.trim_end_matches('/').into(),
         "listen" => {
             options.listens.push(value.parse().map_err(|_| "must be ADDRESS:PORT")?);
         }
@@ -262,19 +283,63 @@ fn check(options: &Options) -> Result<(), String> {
         }
     }
     for router in &options.routers {
-        if router.parse::<SocketAddr>().is_err() {
+        let Ok(router) = router.parse::<SocketAddr>() else {
             return Err(format!("--router {router}: must be ADDRESS:PORT"));
+        };
+        if !router.ip().is_loopback() && options.identity.is_empty() {
+            return Err(format!("--router {router}: {NEEDS_IDENTITY}"));
         }
     }
-    if !options.admin.ip().is_loopback() && options.admin_token_file.is_empty() {
+    if !options.router_service.name.is_empty() && options.identity.is_empty() {
+        return Err(format!("--router-service: {NEEDS_IDENTITY}"));
+    }
+    if options.admin.ip().is_loopback() {
+        return Ok(());
+    }
+    // A push carries private keys. Local changes do not.
+    let takes_pushes = options.command == Command::Router && options.listens.is_empty();
+    if takes_pushes && options.identity.is_empty() {
+        return Err(format!("--admin {}: {NEEDS_IDENTITY}", options.admin));
+    }
+    if options.admin_token_file.is_empty() && options.identity.is_empty() {
         return Err("--admin: beyond loopback a token is needed (--admin-token-file)".into());
     }
     Ok(())
 }
 
+const NEEDS_IDENTITY: &str = "beyond loopback an identity is needed, since private keys are pushed (--identity DIR; `serval \
+     identity` makes it)";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Private keys are pushed over mutual TLS, or not beyond this machine.
+    #[test]
+    fn beyond_loopback_an_identity_is_needed() {
+        let of = |command, flags: &[(&str, &str)]| {
+            let mut options = defaults(command);
+            flags.iter().for_each(|(name, value)| set(&mut options, name, value).unwrap());
+            check(&options).err().unwrap_or_default()
+        };
+        let far = ("admin", "192.0.2.1:9901");
+        let (token, identity) = (("admin-token-file", "/x"), ("identity", "/x/"));
+        assert_eq!(of(Command::Router, &[]), "");
+        assert!(of(Command::Router, &[far]).contains("an identity is needed"));
+        assert!(of(Command::Router, &[far, token]).contains("an identity is needed"));
+        assert_eq!(of(Command::Router, &[far, identity]), "");
+        // No keys: routes and pools by hand.
+        let local = ("listen", "0.0.0.0:80");
+        assert!(of(Command::Router, &[far, local]).contains("a token is needed"));
+        assert_eq!(of(Command::Router, &[far, local, token]), "");
+        let (near, away) = (("router", "127.0.0.1:9901"), ("router", "192.0.2.1:9901"));
+        assert_eq!(of(Command::Controller, &[near]), "");
+        assert!(of(Command::Controller, &[near, away]).contains("--router 192.0.2.1:9901: beyond"));
+        assert_eq!(of(Command::Controller, &[away, identity]), "");
+        let service = ("router-service", "a/b");
+        assert!(of(Command::Controller, &[service]).contains("--router-service: beyond"));
+        assert_eq!(of(Command::Controller, &[service, identity]), "");
+    }
 
     #[test]
     fn addresses_of_pods() {

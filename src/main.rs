@@ -8,10 +8,15 @@ mod cli;
 use cli::{Command, EXIT_USAGE, Options};
 use serval::config::Source;
 use serval::controller::Controller;
+use serval::limits::CLOCK_PLAUSIBLE_S;
 use serval::plan::{self, Plan, Role};
 use serval::reconcile::Settings;
 use serval::shell::budget::{self, Wanted};
 use serval::shell::controller::{self as control, ControllerOptions};
+use serval::shell::identity::store::{Folders, Secrets};
+use serval::shell::identity::{self};
+use serval::shell::kube::access::Access;
+use serval::shell::kube::api_client::ApiClient;
 use serval::shell::memory::{self, Mode, image};
 use serval::shell::place::boxed_zeroed;
 use serval::shell::router::{self, Handle, RouterOptions};
@@ -22,8 +27,8 @@ use serval::shell::standalone::manifests::Reader;
 use serval::shell::standalone::{self};
 use serval::shell::threads::{self, Crew, Running};
 use serval::shell::tls::rustls::certificates;
-use serval::shell::{capabilities, clock, files, log::log, parse_slot};
-use serval::stdx::{Duration, Short};
+use serval::shell::{capabilities, clock, entropy, files, log::log, parse_slot};
+use serval::stdx::{Duration, Prng, Short};
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,7 +65,7 @@ fn main() {
         Command::Controller => Some(Role::Controller),
         Command::Router => Some(Role::Router),
         Command::Run => Some(Role::Standalone),
-        Command::Check | Command::Limits => None,
+        Command::Check | Command::Limits | Command::Identity => None,
     };
     if let Some(role) = role {
         reserve(&options, role);
@@ -75,6 +80,7 @@ fn main() {
         Command::Controller => controller(&options),
         Command::Router => router(&options),
         Command::Run => run(&options),
+        Command::Identity => identity(&options),
     };
     threads::leave(code);
 }
@@ -99,7 +105,8 @@ fn reserve(options: &Options, role: Role) {
 
 fn memory_plan(options: &Options, role: Role) -> Plan {
     let keeps_state = !options.state_dir.is_empty();
-    let wanted = Wanted { role, keeps_state, has_health: options.health.is_some() };
+    let (has_health, has_identity) = (options.health.is_some(), !options.identity.is_empty());
+    let wanted = Wanted { role, keeps_state, has_health, has_identity };
     budget::plan(wanted, &options.capacities)
 }
 
@@ -158,6 +165,41 @@ fn check(options: &Options) -> i32 {
     }
 }
 
+/// Makes or renews identities, and says what it did.
+fn identity(options: &Options) -> i32 {
+    match renew(options) {
+        Ok(done) => {
+            done.iter().for_each(|line| println!("{line}"));
+            if done.is_empty() {
+                println!("nothing is due");
+            }
+            0
+        }
+        Err(text) => fail(EXIT_UNAVAILABLE, &text),
+    }
+}
+
+fn renew(options: &Options) -> Result<Vec<String>, String> {
+    let now = clock::now().wall;
+    if now.0 < u64::from(CLOCK_PLAUSIBLE_S) {
+        return Err("this machine's clock is not set: certificates would not be valid".into());
+    }
+    if !options.out.is_empty() {
+        return identity::renew_in(&mut Folders::new(&options.out), now);
+    }
+    let access = match options.kubeconfig.as_str() {
+        "" => Access::in_cluster(),
+        path => Access::from_kubeconfig(path, ""),
+    };
+    let access = Arc::new(access.map_err(|error| error.to_string())?);
+    let namespace = match options.namespace.as_str() {
+        "" => access.namespace.to_string(),
+        given => given.to_string(),
+    };
+    let client = ApiClient::new(access, &Prng::new(entropy::seed()))?;
+    identity::renew_in(&mut Secrets::new(client, &namespace), now)
+}
+
 fn controller(options: &Options) -> i32 {
     let signals = Signals::install();
     let mut crew = Crew::new();
@@ -166,6 +208,7 @@ fn controller(options: &Options) -> i32 {
         settings: settings(options),
         routers: options.routers.iter().filter_map(|r| r.parse().ok()).collect(),
         secret: token(options),
+        identity: options.identity.clone(),
         kubeconfig: options.kubeconfig.clone(),
         lease_namespace: options.lease_namespace.clone(),
         admin: options.admin,
@@ -190,6 +233,7 @@ fn router_options(options: &Options) -> RouterOptions {
         admin: options.admin,
         health: options.health,
         token: token(options),
+        identity: options.identity.clone(),
         state_dir: options.state_dir.clone(),
         listens: options.listens.clone(),
         // Where tenants name the endpoints, in a cluster, loopback is not theirs to reach.

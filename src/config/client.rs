@@ -78,6 +78,11 @@ impl<const OUTPUT: usize> Client<OUTPUT> {
         self.phase == Phase::Idle
     }
 
+    /// Whether the connection is still to be made: [`Self::connected`] comes next.
+    pub fn is_connecting(&self) -> bool {
+        self.phase == Phase::Connecting
+    }
+
     /// When the running request has failed; NEVER when there is none.
     pub fn timeout(&self) -> Instant {
         if self.is_idle() { Instant::NEVER } else { self.deadline }

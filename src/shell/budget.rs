@@ -9,6 +9,7 @@ use crate::log_ring::LogRing;
 use crate::plan::{Plan, Role, Size};
 use crate::resource::document::Document;
 use crate::router::update::Updater;
+use crate::shell::admin::Server;
 use crate::shell::controller::endpoint_sync::Reporters;
 use crate::shell::controller::main_loop::Pushers;
 use crate::shell::controller::status_writer::StatusWriter;
@@ -34,6 +35,8 @@ pub struct Wanted {
     pub keeps_state: bool,
     /// There is a plain port for probes.
     pub has_health: bool,
+    /// Controller and routers speak mutual TLS.
+    pub has_identity: bool,
 }
 
 /// Threads that are spawned: the log thread, the admin thread, the health thread if there is one,
@@ -60,7 +63,7 @@ pub fn plan(wanted: Wanted, c: &Capacities) -> Plan {
         plan.add("certificates being judged", 1, certificates::vet_bytes());
     }
     match role {
-        Role::Controller => add_controller(&mut plan),
+        Role::Controller => add_controller(&mut plan, wanted.has_identity),
         Role::Router => {}
         Role::Standalone => {
             plan.add("manifests", 1, Folder::bytes(c) + Reader::bytes());
@@ -81,6 +84,10 @@ pub fn plan(wanted: Wanted, c: &Capacities) -> Plan {
             plan.add("state file", 1, FileThread::bytes());
         }
         add_parser(&mut plan, "JSON slots", 1, JSON_SLOT_BYTES);
+        if wanted.has_identity {
+            let count = MAX_ADMIN_CONNECTIONS;
+            plan.add("admin port: TLS", count.into(), <Server>::secure_bytes(count));
+        }
     }
     if wanted.has_health {
         plan.add("health connections", MAX_HEALTH_CONNECTIONS.into(), health::bytes());
@@ -95,7 +102,7 @@ pub fn plan(wanted: Wanted, c: &Capacities) -> Plan {
 }
 
 /// What the controller's connections take: one per watched kind, and the status writer's.
-fn add_controller(plan: &mut Plan) {
+fn add_controller(plan: &mut Plan, has_identity: bool) {
     let kinds = Watched::ALL.len() as u32;
     let connections = kinds + 1;
     let of = |count: u32, bytes: u64| (u64::from(count), u64::from(count) * bytes);
@@ -110,6 +117,13 @@ fn add_controller(plan: &mut Plan) {
         ("clients that ask", (MAX_REPORTS_AT_ONCE.into(), Reporters::bytes())),
     ] {
         plan.add(name, count, bytes);
+    }
+    if has_identity {
+        let count = MAX_PUSHES_AT_ONCE + MAX_REPORTS_AT_ONCE;
+        let bytes = Pushers::secure_bytes() + Reporters::secure_bytes();
+        plan.add("routers: TLS", count.into(), bytes);
+        // Of the endpoint-sync thread; the controller thread has one to parse with.
+        plan.add("slot reserves", 1, SlotPool::bytes(1, SLOT_RESERVE_BYTES as usize));
     }
     // The controller thread parses reports.
     add_parser(plan, "JSON slots", connections + 1, JSON_SLOT_BYTES);
@@ -182,7 +196,7 @@ mod tests {
     #[test]
     fn defaults_fit_the_preset_node() {
         for role in [Role::Controller, Role::Router, Role::Standalone] {
-            let wanted = Wanted { role, keeps_state: true, has_health: true };
+            let wanted = Wanted { role, keeps_state: true, has_health: true, has_identity: true };
             let plan = plan(wanted, &Capacities::DEFAULT);
             let mut text = String::new();
             crate::plan::print(&plan, &mut text).unwrap();
@@ -195,7 +209,8 @@ mod tests {
     fn every_capacity_counts_somewhere() {
         let total = |c: &Capacities| {
             let roles = [Role::Controller, Role::Router, Role::Standalone];
-            let wanted = |role| Wanted { role, keeps_state: true, has_health: true };
+            let wanted =
+                |role| Wanted { role, keeps_state: true, has_health: true, has_identity: true };
             roles.map(|role| plan(wanted(role), c).total()).iter().sum::<u64>()
         };
         let least = total(&Capacities::DEFAULT);
@@ -214,7 +229,12 @@ mod tests {
         let mut capacities = Capacities::DEFAULT;
         capacities.set("MAX_CONNECTIONS", MAX_CONNECTIONS).unwrap();
         capacities.set("MAX_WORKERS", MAX_WORKERS).unwrap();
-        let wanted = Wanted { role: Role::Router, keeps_state: false, has_health: false };
+        let wanted = Wanted {
+            role: Role::Router,
+            keeps_state: false,
+            has_health: false,
+            has_identity: false,
+        };
         let error = plan(wanted, &capacities).check(PRESET_NODE_BYTES.into()).unwrap_err();
         assert!(error.planned > error.available && error.largest.bytes > 0, "{error}");
     }

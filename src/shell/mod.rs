@@ -8,6 +8,7 @@ pub mod controller;
 pub mod entropy;
 pub mod files;
 pub mod health;
+pub mod identity;
 pub mod json;
 pub mod kube;
 pub mod log;

@@ -56,6 +56,7 @@ impl Health for AdminPages {
         metrics.counter("serval_status_writes_total", "Statuses handed out", get(&n.statuses));
         let what = "Objects that could not be read";
         metrics.counter("serval_invalid_objects_total", what, get(&n.invalid_objects));
+        n.until.write(&mut metrics);
         let families = [
             ("serval_objects", "Objects admitted"),
             ("serval_objects_refused", "Objects refused for capacity or size"),

@@ -3,7 +3,7 @@
 //! In: rosters (the routers there are) from the controller thread. Out: the routers' reports, over
 //! a ring back to it; it pushes to those that are new, restarted or behind.
 
-use super::router_socket::RouterSockets;
+use super::router_socket::{Identity, RouterSockets};
 use crate::config::client::{Ask, HEAD_BYTES};
 use crate::limits::{
     ENDPOINT_SYNC_PERIOD_MS, MAX_REPORT_SIZE_BYTES, MAX_REPORTS_AT_ONCE, MAX_ROUTERS,
@@ -93,10 +93,11 @@ impl EndpointSync {
         notify: Arc<Waker>,
         stop: Arc<AtomicBool>,
         prng: Prng,
+        identity: Option<Identity>,
     ) -> std::io::Result<(EndpointSync, Arc<Waker>)> {
         let (poll, events) = (Poll::new()?, Events::with_capacity(256));
         let waker = Arc::new(Waker::new(poll.registry(), Token(usize::MAX))?);
-        let sockets = RouterSockets::new();
+        let sockets = RouterSockets::new(identity);
         let sync = EndpointSync { poll, events, sockets, rosters, reports, notify, stop, prng };
         Ok((sync, waker))
     }

@@ -16,7 +16,7 @@ pub mod status_writer;
 
 use crate::controller::Controller;
 use crate::kube::kind::Watched;
-use crate::limits::{Capacities, MAX_ADMIN_CONNECTIONS};
+use crate::limits::{Capacities, MAX_ADMIN_CONNECTIONS, SLOT_RESERVE_BYTES};
 use crate::reconcile::Settings;
 use crate::resource::Kind;
 use crate::shell::admin::Server;
@@ -25,6 +25,7 @@ use crate::shell::kube::access::Access;
 use crate::shell::kube::api_client::ApiClient;
 use crate::shell::kube::record::AsJson;
 use crate::shell::kube::watch_thread::{Feed, WatchThread};
+use crate::shell::memory::make_reserve;
 use crate::shell::parse_slot;
 use crate::shell::place::boxed_zeroed;
 use crate::shell::threads::Crew;
@@ -38,7 +39,7 @@ use endpoint_sync::{EndpointSync, ReportProducer, RosterProducer};
 use main_loop::MainLoop;
 use mio::{Events, Poll, Token, Waker};
 use numbers::Numbers;
-use router_socket::RouterSockets;
+use router_socket::{Identity, RouterSockets};
 use status_writer::{Bell, StatusWriter};
 use std::boxed::Box;
 use std::format;
@@ -60,6 +61,8 @@ pub struct ControllerOptions {
     pub routers: Vec<SocketAddr>,
     /// The routers' admin token; empty for none.
     pub secret: String,
+    /// Folder of the identity for mutual TLS with routers; empty: plain HTTP.
+    pub identity: String,
     /// Kubeconfig; empty: in the cluster.
     pub kubeconfig: String,
     /// Where the Lease lies.
@@ -98,7 +101,9 @@ pub fn spawn(options: &ControllerOptions, crew: &mut Crew) -> Result<Handle, Str
     let notify = Arc::new(Waker::new(poll.registry(), Token(usize::MAX)).map_err(io)?);
     let stop = Arc::new(AtomicBool::new(false));
     let bell = Arc::new(Bell::default());
-    let numbers = Arc::new(Numbers::default());
+    let identities = (identity(options)?, identity(options)?);
+    let until = identities.0.as_ref().map(Identity::until).unwrap_or_default();
+    let numbers = Arc::new(Numbers { until, ..Numbers::default() });
     let feeds = spawn_watches(&access, &notify, &prng, crew)?;
 
     let orders = Box::leak(boxed_zeroed::<Ring<_>>()).split();
@@ -121,26 +126,18 @@ pub fn spawn(options: &ControllerOptions, crew: &mut Crew) -> Result<Handle, Str
     let status = writer.client.stopper();
     spawn_status(writer, crew);
     let threads = (&notify, &stop);
-    let (rosters, sync) = spawn_sync(reports.0, threads, prng.child("sync"), crew).map_err(io)?;
+    let sync = spawn_sync(reports.0, threads, (prng.child("sync"), identities.1), crew);
+    let (rosters, sync) = sync.map_err(io)?;
     spawn_admin(options, &numbers, &stop, crew)?;
 
-    let mut controller = boxed_zeroed::<Controller>();
-    controller.init(options.settings, &options.capacities);
-    certificates::prepare_vet();
-    controller.set_vet(certificates::vet);
-    for &router in &options.routers {
-        if !controller.add_router(router, clock::now()) {
-            return Err("more --router than --max-routers allows".to_string());
-        }
-    }
     let main = MainLoop {
-        controller,
+        controller: controller(options)?,
         feeds,
         reports: reports.1,
         orders: orders.0,
         results: results.1,
         bell: bell.clone(),
-        sockets: RouterSockets::new(),
+        sockets: RouterSockets::new(identities.0),
         rosters,
         // No roster has this version: the first is sent, even an empty one.
         roster_sent: u64::MAX,
@@ -161,12 +158,34 @@ pub fn spawn(options: &ControllerOptions, crew: &mut Crew) -> Result<Handle, Str
     Ok(Handle { stop, wakers: std::vec![notify, sync], bell, status })
 }
 
+/// The machine, with the routers that were given.
+fn controller(options: &ControllerOptions) -> Result<Box<Controller>, String> {
+    let mut controller = boxed_zeroed::<Controller>();
+    controller.init(options.settings, &options.capacities);
+    certificates::prepare_vet();
+    controller.set_vet(certificates::vet);
+    for &router in &options.routers {
+        if !controller.add_router(router, clock::now()) {
+            return Err("more --router than --max-routers allows".to_string());
+        }
+    }
+    Ok(controller)
+}
+
 fn access(options: &ControllerOptions) -> Result<Arc<Access>, String> {
     let access = match options.kubeconfig.as_str() {
         "" => Access::in_cluster(),
         path => Access::from_kubeconfig(path, ""),
     };
     access.map(Arc::new).map_err(|error| error.to_string())
+}
+
+/// Each thread that talks to routers has its own.
+fn identity(options: &ControllerOptions) -> Result<Option<Identity>, String> {
+    match options.identity.as_str() {
+        "" => Ok(None),
+        folder => Identity::new(folder, clock::now()).map(Some),
+    }
 }
 
 fn spawn_status(writer: StatusWriter, crew: &mut Crew) {
@@ -181,13 +200,17 @@ fn spawn_status(writer: StatusWriter, crew: &mut Crew) {
 fn spawn_sync(
     reports: ReportProducer,
     (notify, stop): (&Arc<Waker>, &Arc<AtomicBool>),
-    prng: Prng,
+    (prng, identity): (Prng, Option<Identity>),
     crew: &mut Crew,
 ) -> std::io::Result<(RosterProducer, Arc<Waker>)> {
     let rosters = Box::leak(boxed_zeroed::<Ring<_>>()).split();
-    let sync = EndpointSync::new(rosters.1, reports, notify.clone(), stop.clone(), prng);
+    let is_secure = identity.is_some();
+    let sync = EndpointSync::new(rosters.1, reports, notify.clone(), stop.clone(), prng, identity);
     let (sync, waker) = sync?;
     crew.spawn("endpoint-sync", move |gate| {
+        if is_secure {
+            make_reserve(SLOT_RESERVE_BYTES as usize);
+        }
         gate.wait();
         sync.run();
     });

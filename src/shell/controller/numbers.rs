@@ -2,6 +2,7 @@
 
 use crate::controller::Controller;
 use crate::resource::Kind;
+use crate::shell::tls::identity::Until;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The numbers. Each is true by itself; together they are of about the same moment.
@@ -25,6 +26,8 @@ pub struct Numbers {
     pub statuses: AtomicU64,
     /// Objects that could not be read.
     pub invalid_objects: AtomicU64,
+    /// Until when the identity for routers is valid.
+    pub until: Until,
     /// Per kind: admitted, refused, capacity.
     pub objects: [[AtomicU64; 3]; Kind::ALL.len()],
 }

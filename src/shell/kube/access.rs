@@ -9,9 +9,9 @@ use crate::limits::{KUBE_PEM_BYTES, KUBE_TOKEN_BYTES};
 use crate::resource::document::Document;
 use crate::shell::place::boxed_zeroed;
 use crate::shell::tls::rustls::{ClientIdentity, ErrorText, TlsSlot};
+use crate::shell::tls::source::{Source, Sources};
 use crate::shell::{files, yaml};
 use crate::stdx::Inline;
-use crate::stdx::fnv::Fnv;
 use crate::wire::base64;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -29,13 +29,6 @@ impl fmt::Display for AccessError {
     }
 }
 
-/// PEM text that is inline or in a file.
-#[derive(Clone)]
-enum Source {
-    Inline(Box<[u8]>),
-    File(Box<[u8]>),
-}
-
 /// A bearer token.
 #[derive(Clone)]
 enum TokenSource {
@@ -44,16 +37,7 @@ enum TokenSource {
     File(Box<[u8]>),
 }
 
-// Keys and tokens are never printed.
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Source::Inline(_) => f.write_str("inline"),
-            Source::File(path) => write!(f, "{:?}", core::str::from_utf8(path)),
-        }
-    }
-}
-
+// Tokens are never printed.
 impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -89,8 +73,7 @@ pub struct Access {
 
 #[derive(Clone, Debug)]
 struct TlsSources {
-    authority: Source,
-    client: Option<(Source, Source)>,
+    sources: Sources,
     name: Box<str>,
 }
 
@@ -164,12 +147,12 @@ impl Access {
         let tls = match access.authority.filter(|_| access.server.tls) {
             None => None,
             Some(authority) => {
-                let client = match access.client {
+                let own = match access.client {
                     Some((chain, key)) => Some((source(chain)?, source(key)?)),
                     None => None,
                 };
-                let name = access.server_name.into();
-                Some(TlsSources { authority: source(authority)?, client, name })
+                let sources = Sources { authority: source(authority)?, own };
+                Some(TlsSources { sources, name: access.server_name.into() })
             }
         };
         let token = match access.token {
@@ -245,39 +228,11 @@ impl Access {
     ) -> Result<Option<(ClientIdentity, u64)>, ErrorText> {
         let Some(tls) = &self.tls else { return Ok(None) };
         let mut buffers = self.buffers.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let PemBuffers { parts: [authority, chain, key], scratch } = &mut **buffers;
-        let authority = load(&tls.authority, authority)?;
-        let client = match &tls.client {
-            Some((chain_source, key_source)) => {
-                Some((load(chain_source, chain)?, load(key_source, key)?))
-            }
-            None => None,
-        };
-        let mut hash = Fnv::new();
-        let (chain, key) = client.unwrap_or_default();
-        for part in [authority, chain, key] {
-            hash.write_u32(part.len() as u32);
-            hash.write(part);
-        }
-        let number = hash.finish().max(1);
-        if number == known {
-            return Ok(None);
-        }
-        let identity = ClientIdentity::new(slot, authority, client, &tls.name, scratch)?;
+        let PemBuffers { parts, scratch } = &mut **buffers;
+        let read = tls.sources.read(parts.each_mut().map(|part| &mut part[..]), known)?;
+        let Some((parts, number)) = read else { return Ok(None) };
+        let identity = ClientIdentity::new(slot, parts, &tls.name, scratch)?;
         Ok(Some((identity, number)))
-    }
-}
-
-fn load<'b>(source: &'b Source, buffer: &'b mut [u8]) -> Result<&'b [u8], ErrorText> {
-    match source {
-        Source::Inline(bytes) => Ok(bytes),
-        Source::File(path) => files::read(path, buffer).map_err(|error| {
-            let mut text = ErrorText::new();
-            let name = core::str::from_utf8(path).unwrap_or("?");
-            // What does not fit is cut.
-            let _ = fmt::Write::write_fmt(&mut text, format_args!("{error}: {name}"));
-            text
-        }),
     }
 }
 

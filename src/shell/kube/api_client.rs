@@ -222,7 +222,17 @@ impl ApiClient {
 
     /// Reads one object: its status code, and the object when it is 200.
     pub fn get(&mut self, path: ObjectPath<'_>) -> Result<(u16, Value<'_>), Trouble> {
-        let reply = self.caller.call(Request { method: Method::Get, path, body: b"" })?;
+        self.request(Method::Get, path, b"")
+    }
+
+    /// One request: its status code, and the answer when that is JSON.
+    pub fn request(
+        &mut self,
+        method: Method,
+        path: ObjectPath<'_>,
+        body: &[u8],
+    ) -> Result<(u16, Value<'_>), Trouble> {
+        let reply = self.caller.call(Request { method, path, body })?;
         if !reply.parsed {
             self.caller.document.clear();
         }

@@ -15,7 +15,7 @@ use crate::config::{ConfigStorage, Source};
 use crate::limits::{Capacities, MAX_ADMIN_CONNECTIONS, SLOT_RESERVE_BYTES};
 use crate::router::update::{UpdateError, Updater};
 use crate::router::{Options, Worker};
-use crate::shell::admin::Server;
+use crate::shell::admin::{Identity, Server};
 use crate::shell::files::Folder;
 use crate::shell::health;
 use crate::shell::log::log;
@@ -48,6 +48,8 @@ pub struct RouterOptions {
     pub health: Option<SocketAddr>,
     /// Token that a push needs; empty: none.
     pub token: String,
+    /// Folder of the identity for mutual TLS on the admin port; empty: plain HTTP.
+    pub identity: String,
     /// Where the last good configuration is kept; empty: nowhere.
     pub state_dir: String,
     /// Where a router that no controller owns listens; its routes and pools come by the admin port.
@@ -163,8 +165,9 @@ pub fn spawn(
         let made = spawn_worker(options, (storage, certificates), index, crew);
         controls.push(made.map_err(|error| format!("worker {index}: {error}"))?);
     }
-    let boot_id = entropy::boot_id();
-    let shown = Shown { storage, controls, served: served.clone(), boot_id };
+    let mut server = admin_server(options)?;
+    let (boot_id, admin) = (entropy::boot_id(), server.seen());
+    let shown = Shown { storage, controls, served: served.clone(), boot_id, admin };
     if let Some(folder) = folder {
         let saved = served.get().change;
         let thread = FileThread::new(folder, storage, served);
@@ -173,8 +176,6 @@ pub fn spawn(
             thread.run(saved);
         });
     }
-    let server = <Server>::bind(options.admin, MAX_ADMIN_CONNECTIONS, false);
-    let mut server = server.map_err(|error| format!("--admin {}: {error}", options.admin))?;
     let token = Short::new(&options.token).map_err(|_| "the admin token is too long")?;
     let (own, given) = if own_writer { (Some(writer), None) } else { (None, Some(writer)) };
     let mut pages = Pages::new(shown.clone(), own, updater, token, options, certificates);
@@ -191,6 +192,15 @@ pub fn spawn(
         }
     });
     Ok((Handle { shown, certificates, stop }, given))
+}
+
+fn admin_server(options: &RouterOptions) -> Result<Server, String> {
+    let server = <Server>::bind(options.admin, MAX_ADMIN_CONNECTIONS, false);
+    let mut server = server.map_err(|error| format!("--admin {}: {error}", options.admin))?;
+    if !options.identity.is_empty() {
+        server.secure(Identity::new(&options.identity, clock::now())?);
+    }
+    Ok(server)
 }
 
 fn spawn_worker(

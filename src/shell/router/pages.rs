@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::resource::document::Document;
 use crate::router::Counters;
 use crate::router::update::{Taken, UpdateError, Updater};
-use crate::shell::admin::{Service, write_limits};
+use crate::shell::admin::{Seen, Service, write_limits};
 use crate::shell::health::{self, Health};
 use crate::shell::json;
 use crate::shell::log::log;
@@ -41,6 +41,8 @@ pub struct Shown {
     pub served: Arc<ServedCell>,
     /// Random at each start.
     pub boot_id: u64,
+    /// What is seen of the admin port.
+    pub admin: Seen,
 }
 
 impl Shown {
@@ -89,6 +91,9 @@ impl Health for Shown {
         let served = self.served.get().identity;
         metrics.gauge("serval_router_epoch", "Epoch of what is served", served.epoch);
         metrics.gauge("serval_router_generation", "Its generation", served.generation);
+        let what = "Admin connections without the controller's identity";
+        metrics.counter("serval_router_admin_refused_total", what, self.admin.refused());
+        self.admin.until().write(&mut metrics);
         for (place, name) in Counters::NAMES.iter().enumerate() {
             let all = self.controls.iter().map(|c| c.status().counter(place)).sum();
             let gauge = matches!(*name, "clients" | "upstreams");

@@ -1,5 +1,5 @@
 //! TLS over rustls' unbuffered API: with its submodules the only place that names rustls. Here is
-//! the client; [`server`] and [`certificates`] are the router's side.
+//! the client; [`server`] and [`certificates`] are the router's side, [`peer`] is mutual TLS.
 //!
 //! In: ciphertext from a socket, plaintext to send. Out: plaintext, ciphertext to send, or an error
 //! as text. Buffers are fixed: what a peer can make rustls allocate is bounded by the input buffer
@@ -7,6 +7,7 @@
 //! (its store is shared between connections, so its memory would escape from theirs, §5).
 
 pub mod certificates;
+pub mod peer;
 pub mod server;
 
 use crate::limits::{
@@ -16,6 +17,8 @@ use crate::limits::{
 use crate::shell::memory::scope::{self, Left};
 use crate::shell::memory::{Slot, SlotPool};
 use crate::shell::place::boxed_zeroed;
+use crate::shell::tls::buffer::Buffer;
+use crate::shell::tls::source::Parts;
 use crate::stdx::text::Truncating;
 use crate::stdx::{Full, Inline};
 use crate::wire::pem::{Blocks, Label, PemError};
@@ -86,15 +89,21 @@ impl ClientIdentity {
     /// is decoded into `scratch`.
     pub fn new(
         slot: TlsSlot,
-        authorities: &[u8],
-        client: Option<(&[u8], &[u8])>,
+        parts: Parts<'_>,
         name: &str,
         scratch: &mut [u8],
     ) -> Result<ClientIdentity, ErrorText> {
+        ClientIdentity::build(slot, name, || client_config(parts, scratch))
+    }
+
+    fn build(
+        slot: TlsSlot,
+        name: &str,
+        config: impl FnOnce() -> Result<ClientConfig, ErrorText>,
+    ) -> Result<ClientIdentity, ErrorText> {
         let (made, left) = in_scope(slot, || {
             let name = ServerName::try_from(name).map_err(|error| text_of(&error))?.to_owned();
-            let config = Some(Arc::new(client_config(authorities, client, scratch)?));
-            Ok(ClientIdentity { slot, config, name })
+            Ok(ClientIdentity { slot, config: Some(Arc::new(config()?)), name })
         });
         // Dropping it is its own work in the scope.
         let made = made?;
@@ -112,21 +121,22 @@ impl Drop for ClientIdentity {
     }
 }
 
-fn client_config(
-    authorities: &[u8],
-    client: Option<(&[u8], &[u8])>,
-    scratch: &mut [u8],
-) -> Result<ClientConfig, ErrorText> {
+fn authorities(pem: &[u8], scratch: &mut [u8]) -> Result<RootCertStore, ErrorText> {
     let mut roots = RootCertStore::empty();
-    certificates(authorities, "certificate authority", scratch, |der| {
+    certificates(pem, "certificate authority", scratch, |der| {
         roots.add(CertificateDer::from(der)).map_err(|error| text_of(&error))
     })?;
+    Ok(roots)
+}
+
+fn client_config(parts: Parts<'_>, scratch: &mut [u8]) -> Result<ClientConfig, ErrorText> {
+    let roots = authorities(parts.authority, scratch)?;
     let provider = Arc::new(::rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| text_of(&error))?
         .with_root_certificates(roots);
-    let mut config = match client {
+    let mut config = match parts.own {
         None => builder.with_no_client_auth(),
         Some((pem, key)) => {
             let mut chain = Vec::new();
@@ -212,45 +222,6 @@ fn private_key(pem: &[u8], scratch: &mut [u8]) -> Result<PrivateKeyDer<'static>,
     key.ok_or_else(|| text_of(&"client key: no PRIVATE KEY block"))
 }
 
-/// Bytes in an array, taken from the front.
-#[derive(Debug)]
-struct Buffer<const N: usize> {
-    start: usize,
-    end: usize,
-    bytes: [u8; N],
-}
-
-// SAFETY: integers; zero is the empty buffer.
-unsafe impl<const N: usize> crate::stdx::Zeroed for Buffer<N> {}
-
-impl<const N: usize> Buffer<N> {
-    fn clear(&mut self) {
-        (self.start, self.end) = (0, 0);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
-    fn filled(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
-    }
-
-    /// All free bytes, in one piece.
-    fn free(&mut self) -> &mut [u8] {
-        if self.start > 0 {
-            self.bytes.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        }
-        &mut self.bytes[self.end..]
-    }
-
-    fn take(&mut self, count: usize) {
-        assert!(count <= self.end - self.start);
-        self.start += count;
-    }
-}
-
 #[derive(Debug)]
 struct Buffers {
     input: Buffer<{ TLS_INPUT_BYTES as usize }>,
@@ -305,12 +276,13 @@ impl TlsClient {
     pub fn begin(&mut self, identity: &ClientIdentity) {
         self.end();
         let config = identity.config.clone().expect("only Drop takes it");
-        let name = identity.name.clone();
-        let (made, left) =
-            in_scope(self.slot, || match UnbufferedClientConnection::new(config, name) {
+        // A name that is no address owns its text: cloning it allocates.
+        let (made, left) = in_scope(self.slot, || {
+            match UnbufferedClientConnection::new(config, identity.name.clone()) {
                 Ok(connection) => Ok(connection),
                 Err(error) => Err(text_of(&error)),
-            });
+            }
+        });
         match made {
             Ok(connection) => {
                 (self.connection, self.state) = (Some(connection), TlsState::Handshake);

@@ -7,8 +7,9 @@
 //! There is no resumption: tickets would need keys that live apart from every connection's slot.
 
 use super::{ErrorText, TOO_MUCH_MEMORY, TlsSlot, TlsState, in_scope, text_of};
+use ::rustls::server::danger::ClientCertVerifier;
 use ::rustls::server::{
-    ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConnectionData,
+    ClientHello, NoClientAuth, NoServerSessionStorage, ResolvesServerCert, ServerConnectionData,
     UnbufferedServerConnection,
 };
 use ::rustls::sign::CertifiedKey;
@@ -61,10 +62,16 @@ impl ResolvesServerCert for Shown {
 impl ServerSetup {
     /// TLS 1.2 and 1.3 with ring's ciphers, HTTP/1.1, no resumption.
     pub fn new() -> ServerSetup {
+        ServerSetup::verifying(Arc::new(NoClientAuth))
+    }
+
+    /// The same, with clients judged by a verifier.
+    pub(super) fn verifying(verifier: Arc<dyn ClientCertVerifier>) -> ServerSetup {
         let shown = Arc::new(Shown::default());
         let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let builder = builder.with_safe_default_protocol_versions().expect("ring has them");
-        let mut config = builder.with_no_client_auth().with_cert_resolver(shown.clone());
+        let builder = builder.with_client_cert_verifier(verifier);
+        let mut config = builder.with_cert_resolver(shown.clone());
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;

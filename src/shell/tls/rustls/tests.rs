@@ -87,7 +87,7 @@ impl Pair {
 }
 
 fn identity(authority: &[u8], client: Option<(&[u8], &[u8])>, name: &str) -> ClientIdentity {
-    ClientIdentity::new(None, authority, client, name, &mut [0; 2048])
+    ClientIdentity::new(None, Parts { authority, own: client }, name, &mut [0; 2048])
         .map_err(|e| e.as_str().len())
         .unwrap()
 }
@@ -178,7 +178,8 @@ fn a_server_that_wants_a_certificate_and_gets_none() {
 #[test]
 fn keys_of_both_forms_and_bad_pem() {
     let made = |authority: &[u8], client: Option<(&[u8], &[u8])>, name: &str| {
-        let made = ClientIdentity::new(None, authority, client, name, &mut [0; 2048]);
+        let made =
+            ClientIdentity::new(None, Parts { authority, own: client }, name, &mut [0; 2048]);
         made.map(|_| ()).map_err(|text| std::string::String::from(text.as_str()))
     };
     assert_eq!(made(AUTHORITY, Some((CLIENT, CLIENT_SEC1)), "a"), Ok(()));
