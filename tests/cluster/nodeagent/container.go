@@ -175,7 +175,8 @@ func (c *container) follow(running *process) corev1.ContainerStateTerminated {
 	probing, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go c.watchReadiness(probing, running.pid)
-	go c.renewTokens(probing)
+	go c.refresh(probing, tokenRenewInterval, isProjected)
+	go c.refresh(probing, secretRefreshInterval, isSecretOrConfigMap)
 	dead := make(chan struct{})
 	go c.watchLiveness(probing, dead)
 	select {

@@ -1,6 +1,6 @@
-// Volumes: Secrets and ConfigMaps as files, written when a container starts and not refreshed;
-// projected ones too, with tokens that are renewed; emptyDirs as directories that live as long as the
-// Pod and that its containers share.
+// Volumes: Secrets, ConfigMaps and projected ones as files, written when a container starts and again
+// now and then, as they are by then; emptyDirs as directories that live as long as the Pod and that
+// its containers share.
 package main
 
 import (
@@ -19,6 +19,9 @@ import (
 // A kubelet renews a token after 80 % of its life, which is ten minutes at least: no test would
 // meet it.
 const tokenRenewInterval = 20 * time.Second
+
+// A kubelet has a change within about a minute and a half.
+const secretRefreshInterval = 5 * time.Second
 
 // mountVolumes writes every volume that the container mounts into its root, and says which are to
 // be mounted there.
@@ -155,18 +158,26 @@ func (p *pod) token(source *corev1.ServiceAccountTokenProjection) (keyed, error)
 	return keyed{source.Path: []byte(answer.Status.Token)}, nil
 }
 
-// renewTokens writes projected volumes anew, with new tokens, until ctx ends.
-func (c *container) renewTokens(ctx context.Context) {
+func isProjected(volume *corev1.Volume) bool { return volume.Projected != nil }
+
+func isSecretOrConfigMap(volume *corev1.Volume) bool {
+	return volume.Secret != nil || volume.ConfigMap != nil
+}
+
+// refresh writes the volumes that are chosen anew, as they are by then, until ctx ends. As with a
+// kubelet, one that is gone leaves its files, and a file mounted by subPath stays as it was.
+func (c *container) refresh(ctx context.Context, interval time.Duration,
+	isChosen func(*corev1.Volume) bool) {
 	volumes := c.pod.volumes()
-	for sleep(ctx, tokenRenewInterval) {
+	for sleep(ctx, interval) {
 		for i := range c.spec.VolumeMounts {
 			mount := &c.spec.VolumeMounts[i]
-			if volumes[mount.Name].Projected == nil {
+			if !isChosen(volumes[mount.Name]) || mount.SubPath != "" {
 				continue
 			}
 			files, err := c.pod.files(volumes[mount.Name])
 			if err == nil && ctx.Err() == nil {
-				err = writeFiles(files, filepath.Join(c.root, mount.MountPath), mount.SubPath)
+				err = writeFiles(files, filepath.Join(c.root, mount.MountPath), "")
 			}
 			if err != nil {
 				log.Printf("%s: renew %s: %v", c.pod, mount.Name, err)
