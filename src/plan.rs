@@ -74,6 +74,8 @@ const MAX_PARTS: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     parts: heapless::Vec<Part, MAX_PARTS>,
+    /// Bytes that the kernel may hold in socket buffers besides, when all of them are full.
+    waiting: u64,
 }
 
 /// The plan needs more than there is.
@@ -146,6 +148,8 @@ impl Plan {
         self.add("IO buffers", buffers, buffers * u64::from(IO_BUFFER_BYTES));
         let sockets = u64::from(c.max_connections) * workers;
         self.add("kernel: sockets", sockets, sockets * u64::from(SOCKET_KERNEL_BYTES));
+        // To send and to receive, and Linux doubles the number (socket(7)).
+        self.waiting = sockets * 2 * 2 * u64::from(c.socket_buffer_bytes);
     }
 
     /// Adds a line; one of the same name grows.
@@ -169,6 +173,11 @@ impl Plan {
         self.parts.iter().map(|part| part.bytes).sum()
     }
 
+    /// Bytes that come on top, in the kernel, when every socket's buffers are full.
+    pub fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
     /// Refuses a plan of more than `available` bytes.
     pub fn check(&self, available: u64) -> Result<(), Exceeded> {
         let planned = self.total();
@@ -188,7 +197,16 @@ pub fn print(plan: &Plan, out: &mut impl fmt::Write) -> fmt::Result {
         writeln!(out, "{name:<34} {count:>9} {bytes:>14} {:>12}", Size(bytes))?;
     }
     let total = plan.total();
-    writeln!(out, "{:<34} {:>9} {total:>14} {:>12}", "total", "", Size(total))
+    writeln!(out, "{:<34} {:>9} {total:>14} {:>12}", "total", "", Size(total))?;
+    match plan.waiting() {
+        0 => Ok(()),
+        waiting => writeln!(
+            out,
+            "while data waits in the kernel's socket buffers, on top: at most {} \
+             (--socket-buffer-bytes)",
+            Size(waiting)
+        ),
+    }
 }
 
 /// Bytes for people: `6.2 MiB`.
