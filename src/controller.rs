@@ -10,6 +10,7 @@
 
 #[cfg(test)]
 mod address_tests;
+pub mod reign;
 pub mod routers;
 pub mod secrets;
 
@@ -74,6 +75,8 @@ pub struct Controller {
     current: usize,
     has_epoch: bool,
     epoch: u64,
+    /// Another controller reigns: nothing is pushed, no status written.
+    stands_by: bool,
     generation: u64,
     /// Kinds that have synced once, as bits.
     synced: u32,
@@ -116,6 +119,7 @@ crate::zeroed_struct!(Controller {
     current: usize,
     has_epoch: bool,
     epoch: u64,
+    stands_by: bool,
     generation: u64,
     synced: u32,
     reconciled: u64,
@@ -260,8 +264,15 @@ impl Controller {
     pub fn set_epoch(&mut self, epoch: u64) {
         assert!(!self.has_epoch || self.epoch < epoch, "an epoch only rises");
         (self.has_epoch, self.epoch) = (true, epoch);
+        self.stands_by = false;
         self.generation = 0;
         self.reconciled = u64::MAX;
+    }
+
+    /// Another controller has taken a higher epoch: nothing is pushed and no status written until
+    /// the next [`Controller::set_epoch`]. All else goes on, so that the state is there then.
+    pub fn stand_by(&mut self) {
+        self.stands_by = true;
     }
 
     /// Generations go on above this one (standalone, from the last good file).
@@ -316,7 +327,7 @@ impl Controller {
         let due = self.statuses_due || now.mono >= self.statuses_again;
         // They are told of what was reconciled, by the places that it had in the stores.
         let is_current = self.reconciled == self.version();
-        if !self.published || !due || !is_current {
+        if !self.published || !due || !is_current || self.stands_by {
             return;
         }
         self.statuses_due = false;
@@ -431,6 +442,38 @@ mod tests {
         assert!(!needs_push(&controller));
         controller.report(router, &Report { boot_id: 2, ..Report::default() }, Now::default());
         assert!(needs_push(&controller));
+    }
+
+    #[test]
+    fn one_that_stands_by_neither_pushes_nor_writes() {
+        let (mut controller, router) = published();
+        take(
+            &mut controller,
+            Kind::GatewayClass,
+            r#"{"metadata":{"name":"c"},"spec":{"controllerName":"a/b"}}"#,
+        );
+        controller.settings.controller = crate::stdx::Short::new("a/b").unwrap();
+        controller.report(router, &Report { boot_id: 1, ..Report::default() }, Now::default());
+        let written = |controller: &mut Controller| {
+            controller.tick(Now::default());
+            let mut queue = Queue(0);
+            controller.write_statuses(Now::default(), &mut queue);
+            queue.0
+        };
+        controller.stand_by();
+        assert_eq!((needs_push(&controller), written(&mut controller)), (false, 0));
+        controller.set_epoch(3);
+        let wrote = written(&mut controller);
+        assert_eq!((needs_push(&controller), wrote), (true, 1), "what was held back comes then");
+    }
+
+    struct Queue(u32);
+
+    impl StatusQueue for Queue {
+        fn push(&mut self, _: Kind, _: &Meta, _: &str) -> Result<(), crate::stdx::Full> {
+            self.0 += 1;
+            Ok(())
+        }
     }
 
     struct Programmed(std::string::String);

@@ -14,6 +14,7 @@ mod kube_support;
 
 use kube_support::Kubernetes;
 use serval::kube::kind::Watched;
+use serval::kube::lease::{Held, Look};
 use serval::kube::status_patch::Written;
 use serval::resource::document::Value;
 use serval::shell::kube::access::Access;
@@ -363,20 +364,38 @@ fn epochs_rise_and_are_taken_once() {
         .args(["delete", "lease", lease.1, "-n", lease.0, "--ignore-not-found"])
         .status();
     let client = |seed| ApiClient::new(Arc::new(access()), &Prng::new(seed)).unwrap();
-    assert_eq!(client(1).take_epoch(lease, "one", 0), Ok(1));
-    assert_eq!(client(1).take_epoch(lease, "one", 0), Ok(2));
-    assert_eq!(client(1).take_epoch(lease, "two", 40), Ok(41));
+    let look = |held, given, take| Look { held, given, take };
+    let take = move |given| look(0, given, true);
+    assert_eq!(client(1).look_at_lease(lease, "one", take(0)), Ok(Held::Own(1)));
+    assert_eq!(client(1).look_at_lease(lease, "one", take(0)), Ok(Held::Own(2)));
+    let mut two = client(1);
+    assert_eq!(two.look_at_lease(lease, "two", take(40)), Ok(Held::Own(41)));
+    // The first has been overtaken; it sees whether the second renews.
+    let first = |client: &mut ApiClient| client.look_at_lease(lease, "one", look(2, 41, false));
+    let seen = first(&mut client(1));
+    assert!(matches!(seen, Ok(Held::Others(_))), "{seen:?}");
+    assert_eq!(first(&mut client(1)), seen);
+    // Within a second a renewal says nothing new.
+    let mut renewed = seen;
+    while renewed == seen {
+        assert_eq!(two.look_at_lease(lease, "two", look(41, 41, false)), Ok(Held::Own(41)));
+        renewed = first(&mut client(1));
+    }
+    assert!(matches!(renewed, Ok(Held::Others(_))), "{renewed:?}");
     // Four at once, five each: twenty different ones.
     let takers: Vec<_> = (0..4)
         .map(|seed| {
             std::thread::spawn(move || {
                 let mut client = ApiClient::new(Arc::new(access()), &Prng::new(seed)).unwrap();
-                (0..5).map(|_| client.take_epoch(lease, "many", 0)).collect::<Vec<_>>()
+                (0..5).map(|_| client.look_at_lease(lease, "many", take(0))).collect::<Vec<_>>()
             })
         })
         .collect();
-    let mut epochs: Vec<u64> =
-        takers.into_iter().flat_map(|t| t.join().unwrap()).map(Result::unwrap).collect();
+    let taken = takers.into_iter().flat_map(|t| t.join().unwrap()).map(|held| match held {
+        Ok(Held::Own(epoch)) => epoch,
+        other => panic!("{other:?}"),
+    });
+    let mut epochs: Vec<u64> = taken.collect();
     epochs.sort();
     assert_eq!(epochs, (42..62).collect::<Vec<_>>());
     kubectl("delete lease kc-epoch -n serval-system", "");

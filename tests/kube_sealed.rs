@@ -9,6 +9,7 @@
 
 use mio::{Events, Poll, Token, Waker};
 use serval::kube::kind::Watched;
+use serval::kube::lease::Look;
 use serval::shell::kube::access::Access;
 use serval::shell::kube::api_client::ApiClient;
 use serval::shell::kube::record::{AsJson, Record};
@@ -59,7 +60,8 @@ fn child(config: &str) -> ! {
         parse_slot::prepare();
         gate.wait();
         loop {
-            if client.take_epoch(("serval-system", "kc-sealed"), "child", 0).is_ok() {
+            let look = Look { take: true, ..Look::default() };
+            if client.look_at_lease(("serval-system", "kc-sealed"), "child", look).is_ok() {
                 EPOCHS.fetch_add(1, Ordering::Relaxed);
             }
             std::thread::sleep(std::time::Duration::from_millis(200));

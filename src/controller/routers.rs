@@ -178,7 +178,7 @@ impl Controller {
         let Some(report) = &router.report else { return false };
         let wanted = published.identity;
         let refused = router.refused.is_some_and(|(identity, _)| identity == wanted);
-        report.identity.precedes(&wanted) && !refused
+        report.identity.precedes(&wanted) && !refused && !self.stands_by
     }
 
     /// The highest epoch that any router reported.

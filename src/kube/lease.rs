@@ -1,23 +1,48 @@
-//! An epoch from a Lease: each start of a controller takes the next number, by compare-and-set.
+//! An epoch from a Lease: each start of a controller takes the next number, by compare-and-set, and
+//! renews the Lease for as long as nobody has taken a higher one.
 //!
-//! In: the Lease's name, who we are, the largest epoch heard of elsewhere, answers. Out: GET, then
-//! POST or PUT, until `spec.leaseTransitions` (coordination.k8s.io/v1, an int32) was raised by us:
-//! epoch = max(leaseTransitions, given) + 1. There is no leader election in it yet: nobody renews.
+//! In: the Lease's name, who we are, what is wanted of it, answers. Out: GET, then POST or PUT,
+//! until `spec.leaseTransitions` (coordination.k8s.io/v1, an int32) was raised by us (epoch =
+//! max(leaseTransitions, given) + 1), or was renewed, or is found to be somebody else's. When to
+//! want what is decided in [`crate::controller::reign`].
 
 use super::exchange::Request;
 use super::request::{Method, ObjectPath};
 use super::status_patch::{WriteError, is_retryable};
 use super::{ResourceVersion, Trouble};
 use crate::kube::backoff::Backoff;
-use crate::limits::{KUBE_WRITE_ATTEMPTS, MAX_LABEL_BYTES, MAX_NAME_BYTES};
+use crate::limits::{
+    KUBE_WRITE_ATTEMPTS, LEASE_RENEW_PERIOD_MS, LEASE_STALE_LOOKS, MAX_LABEL_BYTES, MAX_NAME_BYTES,
+};
 use crate::resource::document::{Document, Value};
-use crate::stdx::{Full, Inline, Instant, Now, Prng};
+use crate::stdx::{Full, Inline, Instant, Now, Prng, fnv};
 use crate::wire::json::JsonWriter;
+
+/// What is wanted of the Lease.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// The epoch that we took last; 0 for none.
+    pub held: u64,
+    /// The largest epoch known from elsewhere (routers); 0 for none.
+    pub given: u64,
+    /// Take the next epoch, whoever has the Lease. Else it is renewed when it is still ours, taken
+    /// again when `given` shows that it is older than the routers, and left to who took it since.
+    pub take: bool,
+}
+
+/// Whose the Lease is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Ours, at this epoch.
+    Own(u64),
+    /// Somebody's who took it after us. The number is another one whenever it was written.
+    Others(u64),
+}
 
 /// What happened.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// Take the next epoch; [`Full`] while one is being taken.
+    /// Look at the Lease; [`Full`] while that is being done.
     Start {
         /// The Lease's namespace.
         namespace: &'a str,
@@ -25,8 +50,8 @@ pub enum Input<'a> {
         name: &'a str,
         /// `spec.holderIdentity`: who takes it.
         holder: &'a str,
-        /// The largest epoch known from elsewhere (routers); 0 for none.
-        given: u64,
+        /// What is wanted.
+        look: Look,
     },
     /// The request was answered; the body as a document when it is one.
     Answer {
@@ -46,8 +71,8 @@ pub enum Input<'a> {
 pub enum Output<'m> {
     /// Ask the API server this.
     Request(Request<'m>),
-    /// The epoch is ours, or not to be had.
-    Done(Result<u64, WriteError>),
+    /// Whose it is, or nobody knows.
+    Done(Result<Held, WriteError>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +95,10 @@ enum Pending {
 
 crate::zeroed_enum!(Pending { None });
 
+const STAMP_BYTES: usize = "2026-11-23T05:53:35".len();
+
+crate::zeroed_struct!(Look { held: u64, given: u64, take: bool });
+
 /// Names twice, an identity, two times, numbers.
 const BODY_BYTES: usize = 2048;
 
@@ -82,8 +111,12 @@ pub struct LeaseEpoch {
     wake: Instant,
     backoff: Backoff,
     prng: Prng,
-    given: u64,
+    look: Look,
     epoch: u64,
+    /// Not 0: somebody else's.
+    others: u64,
+    /// When we took it: RFC 3339, to the second.
+    acquired: [u8; STAMP_BYTES],
     namespace: Inline<{ MAX_LABEL_BYTES as usize }>,
     name: Inline<{ MAX_NAME_BYTES as usize }>,
     holder: Inline<{ MAX_NAME_BYTES as usize }>,
@@ -101,8 +134,10 @@ crate::zeroed_struct!(LeaseEpoch {
     wake: Instant,
     backoff: Backoff,
     prng: Prng,
-    given: u64,
+    look: Look,
     epoch: u64,
+    others: u64,
+    acquired: [u8; STAMP_BYTES],
     namespace: Inline<{ MAX_LABEL_BYTES as usize }>,
     name: Inline<{ MAX_NAME_BYTES as usize }>,
     holder: Inline<{ MAX_NAME_BYTES as usize }>,
@@ -126,11 +161,11 @@ impl LeaseEpoch {
         }
         let asked = matches!(self.phase, Phase::Reading | Phase::Creating | Phase::Raising);
         match (self.phase, input) {
-            (Phase::Idle, Input::Start { namespace, name, holder, given }) => {
+            (Phase::Idle, Input::Start { namespace, name, holder, look }) => {
                 let set = self.namespace.set(namespace.as_bytes());
                 let set = set.and(self.name.set(name.as_bytes()));
                 let set = set.and(self.holder.set(holder.as_bytes()));
-                (self.given, self.attempts) = (given, 0);
+                (self.look, self.attempts, self.others) = (look, 0, 0);
                 self.backoff.reset();
                 match set {
                     Ok(()) => self.read(),
@@ -142,7 +177,7 @@ impl LeaseEpoch {
             }
             (Phase::Reading, Input::Answer { status: 404, .. }) => {
                 self.resource_version.clear();
-                self.write(self.given, Phase::Creating, now);
+                self.raise(0, Phase::Creating, now);
             }
             (Phase::Creating, Input::Answer { status: 200..=201, .. })
             | (Phase::Raising, Input::Answer { status: 200, .. }) => self.done(0),
@@ -173,7 +208,8 @@ impl LeaseEpoch {
             Pending::Done => {
                 let trouble = Trouble::from_u32(self.trouble);
                 Some(Output::Done(match self.outcome {
-                    0 => Ok(self.epoch),
+                    0 if self.others != 0 => Ok(Held::Others(self.others)),
+                    0 => Ok(Held::Own(self.epoch)),
                     1 => Err(WriteError::Retryable(trouble)),
                     _ => Err(WriteError::Permanent(trouble)),
                 }))
@@ -224,27 +260,47 @@ impl LeaseEpoch {
         }
         let transitions = lease.at(&["spec", "leaseTransitions"]).and_then(Value::int).unwrap_or(0);
         let transitions = u64::try_from(transitions).unwrap_or(0);
-        self.write(transitions.max(self.given), Phase::Raising, now);
+        let Look { held, given, take } = self.look;
+        if !take && held < transitions {
+            self.others = fnv::hash(self.resource_version.as_str().as_bytes()) | 1;
+            return self.done(0);
+        }
+        if !take && held == transitions && given <= held {
+            self.epoch = held;
+            return self.write(Phase::Raising, now);
+        }
+        self.raise(transitions, Phase::Raising, now);
     }
 
-    /// Writes `last` + 1.
-    fn write(&mut self, last: u64, phase: Phase, now: Now) {
+    /// Writes the epoch above all that are known.
+    fn raise(&mut self, transitions: u64, phase: Phase, now: Now) {
+        let last = transitions.max(self.look.given).max(self.look.held);
         self.epoch = last.saturating_add(1);
         if self.epoch > i32::MAX as u64 {
             // leaseTransitions is an int32: an epoch beyond it cannot be kept.
             return self.refused(Trouble::BadAnswer);
         }
+        self.acquired.copy_from_slice(&now.wall.rfc3339()[..STAMP_BYTES]);
+        self.write(phase, now);
+    }
+
+    /// Writes the epoch, taken or renewed.
+    fn write(&mut self, phase: Phase, now: Now) {
         let mut buffer = [0; BODY_BYTES];
         let mut json = JsonWriter::new(&mut buffer);
         json.begin_object().member("apiVersion", "coordination.k8s.io/v1").member("kind", "Lease");
         json.key("metadata").begin_object().member("name", self.name.as_str());
         json.member("namespace", self.namespace.as_str());
         json.member_unless_empty("resourceVersion", self.resource_version.as_str()).end_object();
-        let stamp = now.wall.rfc3339();
-        // metav1.MicroTime wants six digits of fraction.
-        let seconds = core::str::from_utf8(&stamp[..19]).unwrap_or("");
+        let renewed = now.wall.rfc3339();
+        let seconds = (LEASE_RENEW_PERIOD_MS * LEASE_STALE_LOOKS).div_ceil(1000);
         json.key("spec").begin_object().member("holderIdentity", self.holder.as_str());
-        json.key("acquireTime").format(format_args!("{seconds}.000000Z"));
+        json.key("leaseDurationSeconds").number(i128::from(seconds));
+        for (key, stamp) in [("acquireTime", &self.acquired[..]), ("renewTime", &renewed)] {
+            // metav1.MicroTime wants six digits of fraction.
+            let stamp = core::str::from_utf8(&stamp[..STAMP_BYTES]).unwrap_or("");
+            json.key(key).format(format_args!("{stamp}.000000Z"));
+        }
         json.key("leaseTransitions").number(self.epoch as i128).end_object().end_object();
         let written = json.finish().and_then(|text| self.body.set(text.as_bytes()));
         match written {
@@ -292,10 +348,14 @@ mod tests {
 
     impl Taker {
         fn new(given: u64) -> Taker {
+            Taker::look(Look { held: 0, given, take: true })
+        }
+
+        fn look(look: Look) -> Taker {
             let mut lease = boxed_zeroed::<LeaseEpoch>();
             lease.start(Prng::new(1));
             let now = Now { wall: Wall(1_795_413_215), ..Now::default() };
-            let start = Input::Start { namespace: "n", name: "l", holder: "me", given };
+            let start = Input::Start { namespace: "n", name: "l", holder: "me", look };
             lease.input(start, now).unwrap();
             let mut taker = Taker(lease, now);
             assert_eq!(taker.output(), "Get l ");
@@ -344,16 +404,17 @@ mod tests {
             [
                 r#"Post  {"apiVersion":"coordination.k8s.io/v1","kind":"Lease","#,
                 r#""metadata":{"name":"l","namespace":"n"},"spec":{"holderIdentity":"me","#,
-                r#""acquireTime":"2026-11-23T05:53:35.000000Z","leaseTransitions":1}}"#,
+                r#""leaseDurationSeconds":15,"acquireTime":"2026-11-23T05:53:35.000000Z","#,
+                r#""renewTime":"2026-11-23T05:53:35.000000Z","leaseTransitions":1}}"#,
             ]
             .concat()
         );
-        assert_eq!(taker.answer(201, "{}"), "Ok(1)");
+        assert_eq!(taker.answer(201, "{}"), "Ok(Own(1))");
         let mut taker = Taker::new(3);
         let put = taker.answer(200, &lease("9", 5));
         assert!(put.starts_with("Put l ") && put.contains(r#""resourceVersion":"9""#), "{put}");
         assert!(put.contains(r#""leaseTransitions":6"#));
-        assert_eq!(taker.answer(200, "{}"), "Ok(6)");
+        assert_eq!(taker.answer(200, "{}"), "Ok(Own(6))");
         let mut taker = Taker::new(8);
         assert!(taker.answer(200, &lease("9", 5)).contains(r#""leaseTransitions":9"#));
     }
@@ -368,7 +429,41 @@ mod tests {
         assert_eq!(taker.answer(409, ""), "waits");
         assert_eq!(taker.wait(), "Get l ");
         assert!(taker.answer(200, &lease("3", 2)).contains(r#""leaseTransitions":3"#));
-        assert_eq!(taker.answer(200, "{}"), "Ok(3)");
+        assert_eq!(taker.answer(200, "{}"), "Ok(Own(3))");
+    }
+
+    /// What becomes of a Lease at `transitions` for whom has epoch 5 of it and hears of `given`.
+    fn looked(transitions: i64, given: u64, take: bool) -> String {
+        let mut taker = Taker::look(Look { held: 5, given, take });
+        let put = taker.answer(200, &lease("9", transitions));
+        match put.split_once(r#""leaseTransitions":"#) {
+            Some((_, rest)) => format!("{} {}", rest.trim_matches('}'), taker.answer(200, "{}")),
+            None => put,
+        }
+    }
+
+    #[test]
+    fn renewed_while_it_is_ours_and_left_to_who_took_it() {
+        assert_eq!(looked(5, 5, false), "5 Ok(Own(5))", "renewed");
+        let others = looked(6, 6, false);
+        assert!(others.starts_with("Ok(Others("), "{others}");
+        // Whatever else the routers show: who took it sees it too.
+        assert_eq!(looked(6, 9, false), others);
+        assert_eq!(looked(6, 6, true), "7 Ok(Own(7))", "nobody renews it");
+        // An API server restored to an older state.
+        assert_eq!(looked(3, 5, false), "6 Ok(Own(6))");
+        assert_eq!(looked(5, 40, false), "41 Ok(Own(41))");
+        let mut taker = Taker::look(Look { held: 5, ..Look::default() });
+        assert!(taker.answer(404, "").contains(r#""leaseTransitions":6"#), "deleted");
+    }
+
+    #[test]
+    fn overtaken_while_it_renews() {
+        let mut taker = Taker::look(Look { held: 5, given: 5, take: false });
+        assert!(taker.answer(200, &lease("9", 5)).starts_with("Put"));
+        assert_eq!(taker.answer(409, ""), "waits");
+        assert_eq!(taker.wait(), "Get l ");
+        assert!(taker.answer(200, &lease("10", 6)).starts_with("Ok(Others("));
     }
 
     #[test]

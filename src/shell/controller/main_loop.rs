@@ -6,13 +6,14 @@
 use super::endpoint_sync::{RosterProducer, read_report, send_roster};
 use super::numbers::Numbers;
 use super::router_socket::RouterSockets;
-use super::status_writer::{Bell, OrderProducer, Outcome, order_epoch, order_status};
+use super::status_writer::{Bell, OrderProducer, Outcome, order_look, order_status};
 use crate::config::Report;
 use crate::config::client::{Answer, Ask};
+use crate::controller::reign::{Change, Reign};
 use crate::controller::{Controller, StatusQueue};
 use crate::limits::{
-    BACKOFF_SILENT_MAX_MS, ENDPOINT_SYNC_PERIOD_MS, MAX_PUSHES_AT_ONCE, MAX_RECORD_SIZE_BYTES,
-    REPORT_RING_BYTES, RESULT_RING_BYTES,
+    ENDPOINT_SYNC_PERIOD_MS, MAX_PUSHES_AT_ONCE, MAX_RECORD_SIZE_BYTES, REPORT_RING_BYTES,
+    RESULT_RING_BYTES,
 };
 use crate::resource::document::Document;
 use crate::resource::store::Upserted;
@@ -75,15 +76,6 @@ pub struct MainLoop {
     pub secret: Short<512>,
 }
 
-/// The epoch on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Epoch {
-    /// Routers are asked first, until then.
-    Waiting(Instant),
-    Ordered,
-    Taken,
-}
-
 struct Orders<'o>(&'o mut OrderProducer, bool);
 
 impl StatusQueue for Orders<'_> {
@@ -99,15 +91,15 @@ impl MainLoop {
         let start = clock::now().mono;
         // Reachable routers answer within this; one that comes later is fenced by its own report.
         let patience = Duration::from_millis(u64::from(ENDPOINT_SYNC_PERIOD_MS) / 2);
-        let mut epoch = Epoch::Waiting(start + patience);
+        let mut reign = Reign::new(start + patience);
         let mut relisted = start;
         while !self.stop.load(Ordering::Acquire) {
             let now = clock::now();
             let busy = self.take_records();
             self.relist(&mut relisted, now);
             self.take_reports(now);
-            self.take_results(&mut epoch, now);
-            self.order_epoch(&mut epoch, now);
+            self.take_results(&mut reign, now);
+            self.order_look(&mut reign, now);
             if self.controller.tick(now) {
                 let identity = self.controller.published().map(|p| p.identity);
                 let identity = identity.unwrap_or_default();
@@ -171,18 +163,21 @@ impl MainLoop {
         }
     }
 
-    fn take_results(&mut self, epoch: &mut Epoch, now: Now) {
+    fn take_results(&mut self, reign: &mut Reign, now: Now) {
         while let Some(record) = self.results.peek() {
             match Outcome::read(record) {
-                Outcome::Epoch(number) => {
-                    log!(Info, "controller", "epoch={number} taken from the Lease");
-                    *epoch = Epoch::Taken;
-                    self.controller.set_epoch(number);
-                }
-                Outcome::NoEpoch => {
-                    let pause = Duration::from_millis(u64::from(BACKOFF_SILENT_MAX_MS) / 2);
-                    *epoch = Epoch::Waiting(now.mono + pause);
-                }
+                Outcome::Lease(held) => match reign.found(held, now.mono) {
+                    Change::None => {}
+                    Change::Taken(epoch) => {
+                        log!(Info, "controller", "epoch={epoch} taken from the Lease");
+                        self.controller.set_epoch(epoch);
+                    }
+                    Change::Overtaken => {
+                        log!(Warn, "controller", "another controller has the Lease: standing by");
+                        self.controller.stand_by();
+                    }
+                },
+                Outcome::NoLease => reign.failed(now.mono),
                 Outcome::Status { ok, kind, key } => {
                     if let Some(&kind) = Kind::ALL.get(usize::from(kind)) {
                         self.controller.status_written(kind, &key, ok);
@@ -193,17 +188,13 @@ impl MainLoop {
         }
     }
 
-    /// An epoch above every reachable router's; again when a router turns up with a higher one.
-    fn order_epoch(&mut self, epoch: &mut Epoch, now: Now) {
+    /// An epoch above every reachable router's, then what keeps it.
+    fn order_look(&mut self, reign: &mut Reign, now: Now) {
         let highest = self.controller.highest_epoch();
-        if *epoch == Epoch::Taken && highest > self.controller.epoch() {
-            log!(Warn, "controller", "a router serves epoch {highest}: taking a higher one");
-            *epoch = Epoch::Waiting(now.mono);
-        }
         let all = self.controller.routers().iter().all(|r| r.report.is_some());
-        let due = matches!(*epoch, Epoch::Waiting(until) if all || now.mono >= until);
-        if due && order_epoch(&mut self.orders, highest).is_ok() {
-            *epoch = Epoch::Ordered;
+        let Some(look) = reign.look(highest, all, now.mono) else { return };
+        if order_look(&mut self.orders, look).is_ok() {
+            reign.asked();
             self.bell.ring();
         }
     }

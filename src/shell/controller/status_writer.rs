@@ -1,9 +1,10 @@
-//! The status thread: takes the epoch from the Lease, then writes statuses, one at a time.
+//! The status thread: takes and renews the Lease, and writes statuses, one at a time.
 //!
 //! In: a ring of orders. Out: a ring of results. A write reads the object, merges the own entries
 //! into its status ([`crate::reconcile::merge`]) and patches it with its resourceVersion.
 
 use crate::kube::kind::Watched;
+use crate::kube::lease::{Held, Look};
 use crate::kube::status_patch::{WriteError, Written};
 use crate::limits::{MAX_STATUS_SIZE_BYTES, RESULT_RING_BYTES, STATUS_RING_BYTES};
 use crate::reconcile::merge::merge;
@@ -51,14 +52,19 @@ impl Bell {
 }
 
 /// What the thread is asked for.
-const TAKE_EPOCH: u8 = 0;
+const LOOK: u8 = 0;
 const WRITE_STATUS: u8 = 1;
 
-/// Orders an epoch above `given`.
-pub fn order_epoch(orders: &mut OrderProducer, given: u64) -> Result<(), Full> {
-    orders.push_with(16, |out| {
+/// Orders a look at the Lease.
+pub fn order_look(orders: &mut OrderProducer, look: Look) -> Result<(), Full> {
+    orders.push_with(32, |out| {
         let mut packer = Packer::new(out);
-        let packed = TAKE_EPOCH.pack(&mut packer).and_then(|()| given.pack(&mut packer));
+        let packed = (|| {
+            LOOK.pack(&mut packer)?;
+            look.held.pack(&mut packer)?;
+            look.given.pack(&mut packer)?;
+            look.take.pack(&mut packer)
+        })();
         packed.map_or(0, |()| packer.len() as u32)
     })
 }
@@ -87,10 +93,10 @@ pub fn order_status(
 /// What came of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The epoch is ours.
-    Epoch(u64),
-    /// There is no epoch yet: order it again.
-    NoEpoch,
+    /// Whose the Lease is.
+    Lease(Held),
+    /// Nobody knows: order it again.
+    NoLease,
     /// A status write ended.
     Status {
         /// Whether it went well.
@@ -107,8 +113,9 @@ impl Outcome {
         results.push_with(400, |out| {
             let mut packer = Packer::new(out);
             let packed = match self {
-                Outcome::Epoch(epoch) => 0u8.pack(&mut packer).and(epoch.pack(&mut packer)),
-                Outcome::NoEpoch => 1u8.pack(&mut packer),
+                Outcome::Lease(Held::Own(n)) => 0u8.pack(&mut packer).and(n.pack(&mut packer)),
+                Outcome::Lease(Held::Others(n)) => 3u8.pack(&mut packer).and(n.pack(&mut packer)),
+                Outcome::NoLease => 1u8.pack(&mut packer),
                 Outcome::Status { ok, kind, key } => {
                     let head = 2u8.pack(&mut packer).and(ok.pack(&mut packer));
                     head.and(kind.pack(&mut packer)).and(key.pack(&mut packer))
@@ -121,14 +128,14 @@ impl Outcome {
     /// Reads a record of the results' ring.
     pub fn read(record: &[u8]) -> Outcome {
         let mut from = Unpacker::new(record);
-        let (mut tag, mut epoch) = (0u8, 0u64);
+        let (mut tag, mut number) = (0u8, 0u64);
         tag.unpack(&mut from);
         match tag {
-            0 => {
-                epoch.unpack(&mut from);
-                Outcome::Epoch(epoch)
+            0 | 3 => {
+                number.unpack(&mut from);
+                Outcome::Lease(if tag == 0 { Held::Own(number) } else { Held::Others(number) })
             }
-            1 => Outcome::NoEpoch,
+            1 => Outcome::NoLease,
             _ => {
                 let (mut ok, mut kind, mut key) = (false, 0u8, Key::default());
                 ok.unpack(&mut from);
@@ -186,11 +193,13 @@ impl StatusWriter {
             let mut from = Unpacker::new(record);
             let mut tag = 0u8;
             tag.unpack(&mut from);
-            let outcome = if tag == TAKE_EPOCH {
-                let mut given = 0u64;
-                given.unpack(&mut from);
+            let outcome = if tag == LOOK {
+                let mut look = Look::default();
+                look.held.unpack(&mut from);
+                look.given.unpack(&mut from);
+                look.take.unpack(&mut from);
                 self.orders.pop();
-                self.take_epoch(given)
+                self.look_at_lease(look)
             } else {
                 let (mut kind, mut key, mut uid) = (0u8, Key::default(), Short::<40>::EMPTY);
                 kind.unpack(&mut from);
@@ -211,15 +220,15 @@ impl StatusWriter {
         }
     }
 
-    fn take_epoch(&mut self, given: u64) -> Outcome {
+    fn look_at_lease(&mut self, look: Look) -> Outcome {
         let (namespace, holder) = (self.lease_namespace, self.holder);
         let lease = (namespace.as_str(), LEASE);
-        match self.client.take_epoch(lease, holder.as_str(), given) {
-            Ok(epoch) => Outcome::Epoch(epoch),
+        match self.client.look_at_lease(lease, holder.as_str(), look) {
+            Ok(held) => Outcome::Lease(held),
             Err(WriteError::Retryable(trouble) | WriteError::Permanent(trouble)) => {
                 let text = self.client.error();
-                log!(Warn, "lease", "no epoch from {namespace}/{LEASE}: {trouble:?} {text}");
-                Outcome::NoEpoch
+                log!(Warn, "lease", "not to be had: {namespace}/{LEASE}: {trouble:?} {text}");
+                Outcome::NoLease
             }
         }
     }

@@ -11,7 +11,7 @@ use super::transport::{Happened, Transport};
 use crate::kube::Trouble;
 use crate::kube::exchange::{Exchange, Input, Output, Request};
 use crate::kube::kind::Watched;
-use crate::kube::lease::{self, LeaseEpoch};
+use crate::kube::lease::{self, Held, LeaseEpoch, Look};
 use crate::kube::request::{Method, ObjectPath};
 use crate::kube::status_patch::{self, StatusPatch, WriteError, Written};
 use crate::limits::KUBE_BODY_BYTES;
@@ -183,18 +183,18 @@ impl ApiClient {
         }
     }
 
-    /// Takes the next epoch from a Lease: above all that were taken before and above `given`.
-    pub fn take_epoch(
+    /// Takes, renews or looks at a Lease.
+    pub fn look_at_lease(
         &mut self,
         (namespace, name): (&str, &str),
         holder: &str,
-        given: u64,
-    ) -> Result<u64, WriteError> {
+        look: Look,
+    ) -> Result<Held, WriteError> {
         use lease::{Input, Output};
         if self.caller.is_stopped() {
             return Err(STOPPED);
         }
-        let start = Input::Start { namespace, name, holder, given };
+        let start = Input::Start { namespace, name, holder, look };
         let started = self.lease.input(start, clock::now());
         assert!(started.is_ok(), "the last one came to its end");
         loop {

@@ -99,6 +99,28 @@ func TestPhase(t *testing.T) {
 	}
 }
 
+// Two Pods with one host port do not go to one Node, unless the first has ended.
+func TestPortsFree(t *testing.T) {
+	pod := func(uid types.UID, node string, port int32, phase corev1.PodPhase) corev1.Pod {
+		ports := []corev1.ContainerPort{{HostPort: port, Protocol: "TCP"}}
+		return corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: uid},
+			Spec: corev1.PodSpec{
+				NodeName: node, Containers: []corev1.Container{{Ports: ports}}},
+			Status: corev1.PodStatus{Phase: phase}}
+	}
+	others := []corev1.Pod{pod("a", "n1", 80, corev1.PodRunning), pod("b", "n2", 80, corev1.PodFailed)}
+	for _, check := range []struct {
+		node string
+		port int32
+		want bool
+	}{{"n1", 80, false}, {"n1", 81, true}, {"n2", 80, true}, {"n1", 0, true}} {
+		own := pod("c", "", check.port, corev1.PodPending)
+		if got := portsFree(&own, check.node, others); got != check.want {
+			t.Errorf("%s port %d: %t", check.node, check.port, got)
+		}
+	}
+}
+
 // A DaemonSet names its Node in a field; labels narrow the choice.
 func TestFits(t *testing.T) {
 	node := func(name string) *corev1.Node {

@@ -84,6 +84,7 @@ func (p *pod) prepare() bool {
 		<-p.stopping
 		return false
 	}
+	p.removeFiles() // of an agent before, whose Node was started again
 	for !closed(p.stopping) {
 		box, err := p.newSandbox()
 		if err == nil {
@@ -125,12 +126,16 @@ func (p *pod) release() {
 			log.Printf("%s: cgroup: %v", p, err)
 		}
 	}
+	p.removeFiles()
+	close(p.released)
+}
+
+func (p *pod) removeFiles() {
 	for _, dir := range []string{p.dir, p.memoryDir()} {
 		if err := os.RemoveAll(dir); err != nil {
 			log.Printf("%s: remove %s: %v", p, dir, err)
 		}
 	}
-	close(p.released)
 }
 
 // terminate begins the graceful end; a later call only shortens the grace of containers that

@@ -1,5 +1,6 @@
 // The stand-in for kube-scheduler: every Pod without a Node goes to one that its nodeSelector and
-// required node affinity (which DaemonSets use to name the Node) allow, those of one owner in turn.
+// required node affinity (which DaemonSets use to name the Node) allow and whose host ports are free,
+// those of one owner in turn.
 package main
 
 import (
@@ -74,8 +75,17 @@ func tryBind(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, 
 	if err != nil {
 		return err
 	}
+	var others corev1.PodList
+	if ports := hostPorts(pod); len(ports) > 0 {
+		found, err := client.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		others = *found
+	}
 	fitting := slices.DeleteFunc(nodes.Items, func(node corev1.Node) bool {
-		return node.Spec.Unschedulable && !namesNode(pod) || !fits(pod, &node)
+		return node.Spec.Unschedulable && !namesNode(pod) || !fits(pod, &node) ||
+			!portsFree(pod, node.Name, others.Items)
 	})
 	if len(fitting) == 0 {
 		time.Sleep(apiRetryInterval)
@@ -87,6 +97,31 @@ func tryBind(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, 
 		Target:     corev1.ObjectReference{Kind: "Node", Name: node},
 	}
 	return client.CoreV1().Pods(pod.Namespace).Bind(ctx, binding, metav1.CreateOptions{})
+}
+
+// hostPorts are the ports that a Pod takes on its Node, with their protocols. The API server gives each
+// port of a Pod in the Node's network one, whether its template has it or not.
+func hostPorts(pod *corev1.Pod) []corev1.ContainerPort {
+	var ports []corev1.ContainerPort
+	for _, container := range pod.Spec.Containers {
+		for _, port := range container.Ports {
+			if port.HostPort != 0 {
+				ports = append(ports, corev1.ContainerPort{HostPort: port.HostPort, Protocol: port.Protocol})
+			}
+		}
+	}
+	return ports
+}
+
+// portsFree tells whether no Pod on the Node that has not ended has one of these host ports.
+func portsFree(pod *corev1.Pod, node string, others []corev1.Pod) bool {
+	wanted := hostPorts(pod)
+	return !slices.ContainsFunc(others, func(other corev1.Pod) bool {
+		return other.Spec.NodeName == node && other.UID != pod.UID && !finished(&other) &&
+			slices.ContainsFunc(hostPorts(&other), func(port corev1.ContainerPort) bool {
+				return slices.Contains(wanted, port)
+			})
+	})
 }
 
 // terms are those of the required node affinity, of which one must hold; nil when there are none.

@@ -60,7 +60,8 @@ func (p *pod) fill(status *corev1.PodStatus) {
 	host := p.agent.config.NodeAddress.String()
 	status.HostIP, status.HostIPs = host, []corev1.HostIP{{IP: host}}
 	status.StartTime = &p.started
-	if p.box != nil {
+	// As a kubelet has it: in the Node's network the Pod keeps the address that it was seen at first.
+	if p.box != nil && (!p.object.Spec.HostNetwork || status.PodIP == "") {
 		address := p.box.address.String()
 		status.PodIP, status.PodIPs = address, []corev1.PodIP{{IP: address}}
 	}

@@ -3,6 +3,9 @@
 //! Request k is due at k / rate after the start, whatever became of those before: a pause of the
 //! router is seen in the latencies, counted from when the request was due, and in the answers of
 //! that second. Threads take the next number, wait until it is due, send it and read its answer.
+//!
+//! A server that is being started again may refuse connections and end those on which nothing is
+//! under way. Nothing else is forgiven it: what it has accepted it must answer.
 
 use crate::expected::Expected;
 use crate::http::{Broken, Wire};
@@ -21,8 +24,11 @@ const MAX_PRINTED: u64 = 20;
 /// What to ask, how often, of whom.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The router.
-    pub address: SocketAddr,
+    /// The routers: each connection to the next one.
+    pub addresses: Vec<SocketAddr>,
+    /// They may be started again meanwhile: one that refuses is passed over for the next, and kept
+    /// connections may end between answers.
+    pub restarts: bool,
     /// Host field.
     pub host: String,
     /// Path that the requests' paths begin with.
@@ -119,8 +125,8 @@ impl Outcome {
     fn compare(&mut self, [gets, posts]: [u64; 2]) {
         let [answered_gets, answered_posts] = self.summary.methods;
         self.replayed = gets.saturating_sub(answered_gets);
-        // With failures nobody knows how far each request came.
-        let exact = self.summary.failures() > 0 || posts == answered_posts;
+        // With failures nobody knows how far each request came, unless there was no connection.
+        let exact = self.summary.failures() > self.summary.refusals() || posts == answered_posts;
         if gets < answered_gets || posts < answered_posts || !exact {
             self.miscounted = Some(format!(
                 "backends saw {gets} GETs, {posts} POSTs; answered were {answered_gets}, \
@@ -149,12 +155,14 @@ fn seen(backends: &[SocketAddr], run: &str) -> Result<Option<[u64; 2]>, Broken> 
 struct Sender<'s> {
     shared: &'s Shared,
     kept: Option<Wire>,
+    /// Connections tried.
+    turn: usize,
     summary: Summary,
 }
 
 impl Sender<'_> {
     fn new(shared: &Shared) -> Sender<'_> {
-        Sender { shared, kept: None, summary: Summary::default() }
+        Sender { shared, kept: None, turn: 0, summary: Summary::default() }
     }
 
     fn work(mut self) -> Summary {
@@ -173,8 +181,8 @@ impl Sender<'_> {
             match self.exchange(&request) {
                 Ok(backend) => {
                     let micros = due.elapsed().as_micros() as u64;
-                    let second = start.elapsed().as_secs() as usize;
-                    self.summary.good(&request, &backend, micros, second);
+                    let at_ms = start.elapsed().as_millis() as usize;
+                    self.summary.good(&request, &backend, micros, at_ms);
                 }
                 Err(failure) => self.fail(&request, &failure),
             }
@@ -190,21 +198,46 @@ impl Sender<'_> {
         }
     }
 
+    /// A connection to the next router that does not refuse.
+    fn connect(&mut self) -> Result<Wire, Failure> {
+        let target = &self.shared.target;
+        let mut tries = if target.restarts { target.addresses.len() } else { 1 };
+        loop {
+            let address = target.addresses[self.turn % target.addresses.len()];
+            self.turn += 1;
+            let connected = match &target.tls {
+                Some(tls) => tls.connect(address),
+                None => Wire::connect(address).map_err(Failure::Connect),
+            };
+            tries -= 1;
+            match connected {
+                Err(failure) if failure.is_refusal() && tries > 0 => self.summary.passed_over += 1,
+                other => return other,
+            }
+        }
+    }
+
+    /// The kept connection or a new one, on which nothing came that nothing asked for: not even the
+    /// end, unless the server may be started again.
+    fn wire(&mut self, keep: Keep) -> Result<Wire, Failure> {
+        if keep == Keep::Kept
+            && let Some(mut kept) = self.kept.take()
+        {
+            if kept.is_quiet().map_err(Failure::Send)? {
+                return Ok(kept);
+            }
+            if !self.shared.target.restarts || !kept.is_at_end().map_err(Failure::Send)? {
+                return Err(Failure::Count);
+            }
+        }
+        let mut wire = self.connect()?;
+        if wire.is_quiet().map_err(Failure::Send)? { Ok(wire) } else { Err(Failure::Count) }
+    }
+
     /// One request and its answer; the kept connection survives only what is good.
     fn exchange(&mut self, request: &Request) -> Result<String, Failure> {
         let target = &self.shared.target;
-        let kept = if request.keep == Keep::Kept { self.kept.take() } else { None };
-        let mut wire = match kept {
-            Some(wire) => wire,
-            None => match &target.tls {
-                Some(tls) => tls.connect(target.address)?,
-                None => Wire::connect(target.address).map_err(Failure::Connect)?,
-            },
-        };
-        // Nothing asked for it, so nothing may have come: not even the end.
-        if !wire.is_quiet().map_err(Failure::Send)? {
-            return Err(Failure::Count);
-        }
+        let mut wire = self.wire(request.keep)?;
         let sent = self.shared.expected.send();
         wire.send(&request.bytes(&target.host)).map_err(Failure::Send)?;
         let head = wire.head().map_err(Failure::Answer)?;
@@ -223,14 +256,16 @@ impl Sender<'_> {
         if body != request.answer(&backend) {
             return Err(Failure::Body);
         }
+        let ends = target.restarts && head.closes();
         let complete = match request.keep {
+            _ if ends => wire.is_at_end().map_err(Failure::Answer)?,
             Keep::Closed => wire.is_at_end().map_err(Failure::Answer)?,
             Keep::Kept | Keep::Fresh => wire.is_quiet().map_err(Failure::Answer)?,
         };
         if !complete {
             return Err(Failure::Count);
         }
-        if request.keep == Keep::Kept {
+        if request.keep == Keep::Kept && !ends {
             self.kept = Some(wire);
         }
         Ok(backend)
@@ -245,8 +280,9 @@ mod tests {
     use std::net::TcpListener;
 
     fn target(address: SocketAddr) -> Target {
-        let (host, path) = ("h".to_string(), "/p".to_string());
-        Target { address, host, path, rate: 2_000, threads: 4, tls: None, count_at: vec![] }
+        let (host, path, addresses) = ("h".to_string(), "/p".to_string(), vec![address]);
+        let (rate, threads, restarts, tls, count_at) = (2_000, 4, false, None, vec![]);
+        Target { addresses, restarts, host, path, rate, threads, tls, count_at }
     }
 
     fn expected(names: &[&str]) -> Arc<Expected> {
@@ -332,6 +368,55 @@ mod tests {
             });
         });
         address
+    }
+
+    /// The first of two routers refuses; the other ends each connection after two answers, once
+    /// with a word of it, once without.
+    #[test]
+    fn restarts_are_forgiven_what_they_may_do() {
+        let (socket, address) = listener();
+        let (answered, may_end) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for (number, stream) in socket.incoming().flatten().enumerate() {
+                let mut wire = Wire::of(stream).unwrap();
+                for last in [false, true] {
+                    let Ok(head) = wire.head() else { break };
+                    let stamp = head.field("x-stamp").unwrap_or("").to_string();
+                    let target = head.first.split(' ').nth(1).unwrap_or("").to_string();
+                    let body = crate::stamp::answer("a", "GET", &target, &stamp, b"");
+                    let told = last && number % 2 == 0;
+                    let close = if told { "Connection: close\r\n" } else { "" };
+                    let lines =
+                        format!("HTTP/1.1 200 OK\r\nX-Backend: a\r\nX-Stamp: {stamp}\r\n{close}");
+                    let _ = wire.send(&message(&lines, &body, false));
+                    // An end without a word comes later than the answer.
+                    let _ = !last || told || may_end.recv().is_ok();
+                }
+            }
+        });
+        let (closed, refusing) = listener();
+        drop(closed);
+        let addresses = vec![refusing, address];
+        let target = Target { addresses, restarts: true, ..target(address) };
+        let strict = Target { restarts: false, ..target.clone() };
+        let shared = Shared::new(target, expected(&["a"]));
+        let mut sender = Sender::new(&shared);
+        let request = |k: u64| Request { keep: Keep::Kept, ..Request::number("r", 3 * k, "/p") };
+        for k in 0..8 {
+            assert_eq!(sender.exchange(&request(k)), Ok("a".to_string()), "{k}");
+            if k % 4 == 3 {
+                answered.send(()).unwrap();
+            }
+            // The end has come, so that it is seen before the next request.
+            while k % 2 == 1 && sender.kept.as_mut().is_some_and(|wire| wire.is_quiet() == Ok(true))
+            {
+                std::thread::yield_now();
+            }
+        }
+        assert_eq!(sender.summary.passed_over, 4, "each connection was tried at both");
+        let shared = Shared::new(strict, expected(&["a"]));
+        let failure = Sender::new(&shared).exchange(&request(0)).err();
+        assert_eq!(failure.map(|failure| failure.name()), Some("refused"));
     }
 
     /// What fails of one GET over a connection that the client ends.

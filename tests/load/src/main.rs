@@ -37,7 +37,9 @@ usage: serval-load backend ADDRESS=NAME...
        serval-load hostile --target ADDRESS --tls NAME --held N --rounds N
        serval-load slow --target ADDRESS --count N --hold S
 
-  --target ADDRESS     the router
+  --target ADDRESS     the router; in `run` also several, ADDRESS,...: connections in turn
+  --restarts yes       it may be started again meanwhile: another router is asked when it refuses,
+                       and kept connections may end between answers
   --host NAME          Host field (serval.test)
   --path PATH          what paths begin with (empty)
   --backends LIST      ADDRESS=NAME,...: may answer, and are asked what came; in `generations` the
@@ -112,8 +114,14 @@ fn list(flags: &Flags, name: &str) -> Vec<String> {
 fn target(flags: &Flags, is_rotating: bool) -> Result<(Target, Vec<String>), String> {
     let tls = flags.get("--tls").map(|name| Tls::new(name, &list(flags, "--leaves"), is_rotating));
     let (count_at, names) = listens(&list(flags, "--backends"))?.into_iter().unzip();
+    let address = |text: &String| text.parse().map_err(|_| format!("--target '{text}'\n{USAGE}"));
+    let addresses = list(flags, "--target").iter().map(address).collect::<Result<Vec<_>, _>>()?;
+    if addresses.is_empty() {
+        return Err(format!("--target is missing\n{USAGE}"));
+    }
     let target = Target {
-        address: parsed(flags, "--target", "")?,
+        addresses,
+        restarts: flags.get("--restarts").is_some_and(|word| word == "yes"),
         host: parsed(flags, "--host", "serval.test")?,
         path: parsed(flags, "--path", "")?,
         rate: parsed(flags, "--rate", "600")?,
@@ -172,7 +180,7 @@ fn rotations(flags: &Flags) -> Result<(), String> {
     let (api, admin) = (parsed(flags, "--api", "")?, parsed(flags, "--admin", "")?);
     let secret: String = parsed(flags, "--secret", "")?;
     let count = parsed(flags, "--count", "")?;
-    let address = target.address;
+    let address = target.addresses[0];
     let generator = Generator::start(target, Arc::new(Expected::Any(names)));
     let places = generations::Places { api, admin, route: &secret };
     let shown = || tls.connect(address).map(drop).map_err(|failure| format!("{failure:?}"));
@@ -208,7 +216,9 @@ fn slow(flags: &Flags) -> Result<(), String> {
 fn judge(flags: &Flags, mut outcome: Outcome, more: &str) -> Result<(), String> {
     let (seconds, replayed) = (outcome.seconds, outcome.replayed);
     let rate_min: u64 = parsed(flags, "--rate-min", "500")?;
-    let more = format!(r#","replayed":{replayed}{more}"#);
+    let (gap_ms, passed_over) = (outcome.summary.gap_ms(seconds), outcome.summary.passed_over);
+    let more =
+        format!(r#","replayed":{replayed},"gap_ms":{gap_ms},"passed_over":{passed_over}{more}"#);
     println!("{}", outcome.summary.line(seconds, &more));
     let (failed, rate) = (outcome.summary.failures(), outcome.summary.rate_min(seconds));
     match outcome.miscounted {

@@ -6,6 +6,11 @@ use crate::http::Broken;
 use crate::stamp::{Form, Keep, Request};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::ErrorKind;
+
+/// How finely it is looked for times without a good answer.
+const SLOT_MS: usize = 10;
+const SLOTS_A_SECOND: usize = 1_000 / SLOT_MS;
 
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +39,7 @@ impl Failure {
     /// Its name in the summary.
     pub fn name(&self) -> &'static str {
         match self {
+            _ if self.is_refusal() => "refused",
             Failure::Connect(_) => "connect",
             Failure::Send(_) => "send",
             Failure::Answer(Broken::Timeout) => "timeout",
@@ -45,6 +51,11 @@ impl Failure {
             Failure::Body => "body",
             Failure::Count => "count",
         }
+    }
+
+    /// Whether nobody listened: the request was not sent.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Failure::Connect(Broken::Socket(ErrorKind::ConnectionRefused)))
     }
 }
 
@@ -63,13 +74,15 @@ pub struct Summary {
     pub keeps: [u64; 3],
     /// From when the request was due to the end of its answer.
     micros: Vec<u32>,
-    /// Good answers in each second of the run.
-    seconds: Vec<u64>,
+    /// Connections that one router refused and another took.
+    pub passed_over: u64,
+    /// Good answers in each slot of the run.
+    slots: Vec<u32>,
 }
 
 impl Summary {
-    /// One good answer, `micros` after it was due, in that second of the run.
-    pub fn good(&mut self, request: &Request, backend: &str, micros: u64, second: usize) {
+    /// One good answer, `micros` after it was due, so many milliseconds after the run's start.
+    pub fn good(&mut self, request: &Request, backend: &str, micros: u64, at_ms: usize) {
         self.requests += 1;
         match self.answers.get_mut(backend) {
             Some(count) => *count += 1,
@@ -79,10 +92,11 @@ impl Summary {
         let place = [Keep::Kept, Keep::Fresh, Keep::Closed].iter().position(|k| *k == request.keep);
         self.keeps[place.expect("one of three")] += 1;
         self.micros.push(u32::try_from(micros).unwrap_or(u32::MAX));
-        if self.seconds.len() <= second {
-            self.seconds.resize(second + 1, 0);
+        let slot = at_ms / SLOT_MS;
+        if self.slots.len() <= slot {
+            self.slots.resize(slot + 1, 0);
         }
-        self.seconds[second] += 1;
+        self.slots[slot] += 1;
     }
 
     /// One request that failed.
@@ -103,10 +117,11 @@ impl Summary {
         (0..2).for_each(|i| self.methods[i] += other.methods[i]);
         (0..3).for_each(|i| self.keeps[i] += other.keeps[i]);
         self.micros.extend_from_slice(&other.micros);
-        if self.seconds.len() < other.seconds.len() {
-            self.seconds.resize(other.seconds.len(), 0);
+        self.passed_over += other.passed_over;
+        if self.slots.len() < other.slots.len() {
+            self.slots.resize(other.slots.len(), 0);
         }
-        other.seconds.iter().zip(&mut self.seconds).for_each(|(from, to)| *to += from);
+        other.slots.iter().zip(&mut self.slots).for_each(|(from, to)| *to += from);
     }
 
     /// How many failed.
@@ -114,10 +129,31 @@ impl Summary {
         self.failed.values().sum()
     }
 
+    /// How many of these were not sent, since nobody listened.
+    pub fn refusals(&self) -> u64 {
+        self.failed.get("refused").copied().unwrap_or(0)
+    }
+
+    /// Good answers in each slot of the first `whole` seconds.
+    fn slots(&self, whole: usize) -> impl Iterator<Item = u64> {
+        let all = self.slots.iter().map(|&count| u64::from(count));
+        all.chain(std::iter::repeat(0)).take(whole * SLOTS_A_SECOND)
+    }
+
     /// Good answers in the poorest of the first `whole` seconds; 0 when there is none.
     pub fn rate_min(&self, whole: usize) -> u64 {
-        let of = |second| self.seconds.get(second).copied().unwrap_or(0);
-        (0..whole).map(of).min().unwrap_or(0)
+        let slots: Vec<u64> = self.slots(whole).collect();
+        slots.chunks(SLOTS_A_SECOND).map(|second| second.iter().sum()).min().unwrap_or(0)
+    }
+
+    /// The longest time without a good answer in the first `whole` seconds.
+    pub fn gap_ms(&self, whole: usize) -> usize {
+        let (mut longest, mut now) = (0, 0);
+        for count in self.slots(whole) {
+            now = if count == 0 { now + SLOT_MS } else { 0 };
+            longest = longest.max(now);
+        }
+        longest
     }
 
     /// The line; `more` is put at its end, members of an object.
@@ -172,13 +208,13 @@ mod tests {
         let request = Request::number("r", 0, "/");
         let (mut one, mut two) = (Summary::default(), Summary::default());
         one.good(&request, "a", 10, 0);
-        one.good(&request, "b", 30, 1);
-        two.good(&request, "b", 20, 0);
-        two.good(&request, "b", 40, 2);
+        one.good(&request, "b", 30, 1_000);
+        two.good(&request, "b", 20, 999);
+        two.good(&request, "b", 40, 2_500);
         two.bad(&Failure::Status(503));
         one.add(&two);
         assert_eq!((one.failures(), one.rate_min(2), one.rate_min(3)), (1, 1, 1));
-        assert_eq!(one.rate_min(4), 0);
+        assert_eq!((one.rate_min(4), one.gap_ms(3), one.gap_ms(5)), (0, 1_490, 2_490));
         let line = one.line(2, r#","x":1"#);
         let wanted = r#"{"requests":5,"failed":1,"reasons":{"status":1},"get":4,"post":0,"kept":4,"fresh":0,"closed":0,"seconds":2,"rate_min":1,"p50_us":30,"p99_us":40,"max_us":40,"answers":{"a":1,"b":3},"x":1}"#;
         assert_eq!(line, wanted);
