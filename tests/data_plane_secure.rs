@@ -107,6 +107,32 @@ fn a_paused_connection_brings_nothing_more() {
     router.finish();
 }
 
+/// More clients than there are sessions: who rests makes way, is told so, and comes again.
+#[test]
+fn more_clients_than_sessions() {
+    let router = Router::secured(64, 32, 4, secure(echo("a")));
+    let mut first: Vec<TlsClient> = (0..4).map(|_| connect(&router)).collect();
+    for client in &mut first {
+        client.send(get("/first"));
+        assert_eq!(client.response().status(), 200);
+    }
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    for round in 0..8u64 {
+        let mut client = connect(&router);
+        client.send(get("/more"));
+        assert_eq!(client.response().status(), 200, "round {round}");
+        assert_eq!(router.counter("idle_evictions"), round.min(3) + 1);
+        if round >= 3 {
+            // Until then the first four had rested; these have not.
+            std::thread::sleep(std::time::Duration::from_millis(1100));
+        } else {
+            first.push(client);
+        }
+    }
+    assert!(first.iter_mut().take(4).all(TlsClient::at_end), "told by TLS");
+    router.finish();
+}
+
 /// Records of one byte make a hello longer than any buffer.
 #[test]
 fn a_hello_of_tiny_records_is_refused() {

@@ -221,6 +221,12 @@ impl Connections {
         self.clients < self.cap() / 2 && self.free != 0
     }
 
+    /// Whether so many more clients may come in, one of eight, that idle ones may stay.
+    pub fn has_spare_clients(&self) -> bool {
+        let most = self.cap() / 2;
+        most - self.clients >= (most / 8).max(1)
+    }
+
     /// A slot for a client; None when there is no room.
     pub fn add_client(&mut self, address: IpAddr, bind: u16, now: Tick) -> Option<u32> {
         if !self.has_room_for_client() {

@@ -34,6 +34,8 @@ pub struct Counters {
     pub timeouts: u64,
     /// Connections closed because buffers ran out and they made no progress.
     pub evictions: u64,
+    /// Clients closed between requests, or in a handshake that did not end, to make room.
+    pub idle_evictions: u64,
     /// Moments at which no connection slot, exchange or buffer was left.
     pub exhausted: u64,
     /// Requests answered 503 because MAX_RESPONSE_EDITS lists of response edits were in use.
@@ -53,7 +55,7 @@ pub struct Counters {
 }
 
 /// Numbers in [`Counters`].
-pub const COUNTERS: usize = 27;
+pub const COUNTERS: usize = 28;
 
 impl Counters {
     /// Names for the metrics page, in the order of [`Counters::values`].
@@ -77,6 +79,7 @@ impl Counters {
         "truncated",
         "timeouts",
         "evictions",
+        "idle_evictions",
         "exhausted",
         "edits_exhausted",
         "tunnels",
@@ -110,6 +113,7 @@ impl Counters {
             self.truncated,
             self.timeouts,
             self.evictions,
+            self.idle_evictions,
             self.exhausted,
             self.edits_exhausted,
             self.tunnels,
@@ -142,6 +146,7 @@ crate::zeroed_struct!(Counters {
     truncated: u64,
     timeouts: u64,
     evictions: u64,
+    idle_evictions: u64,
     exhausted: u64,
     edits_exhausted: u64,
     tunnels: u64,

@@ -316,6 +316,34 @@ fn clients_at_max_and_one_more() {
     assert_eq!(rig.worker.counters().exhausted, 1);
 }
 
+/// Clients between requests make way while few more may come in, one in a tick, who was idle for
+/// longest first; a request that runs does not, nor does who was idle for a moment only.
+#[test]
+fn idle_clients_make_way() {
+    let mut rig = Rig::sized(32, 24, |s| plain(s, 1));
+    let busy = rig.client();
+    rig.send(busy, GET);
+    let backend = rig.backend();
+    let idle: Vec<_> = (0..15)
+        .map(|_| {
+            rig.advance(60);
+            rig.client()
+        })
+        .collect();
+    assert!(!rig.worker.can_accept());
+    assert_eq!(rig.worker.counters().idle_evictions, 0, "none was idle for long");
+    rig.advance(u64::from(EVICT_IDLE_MS));
+    assert!(rig.worker.can_accept());
+    // Room for one of eight.
+    rig.advance(500);
+    assert_eq!(rig.worker.counters().idle_evictions, 2);
+    let closed: Vec<_> = idle.iter().map(|&client| rig.closed(client)).collect();
+    assert_eq!(closed[..2], [Some(Close::Now); 2]);
+    assert_eq!(closed[2..], [None; 13]);
+    rig.send(backend, OK);
+    assert_eq!(rig.got(busy), OK);
+}
+
 /// All connections busy at once: each client has its upstream, and all are served.
 #[test]
 fn every_slot_in_use() {

@@ -335,6 +335,12 @@ impl Rig {
         self.turn(|worker, turn| worker.on_secured(turn, id));
     }
 
+    /// The driver has no TLS session for a client.
+    pub fn no_session(&mut self, client: Handle) -> bool {
+        let id = ConnId { index: client, generation: self.io.wires[&client].generation };
+        self.turn(|worker, turn| worker.on_no_session(turn, id))
+    }
+
     pub fn client_at(&mut self, port: u16) -> Option<Handle> {
         let bind = *self.io.bound.iter().find(|(_, p)| **p == port).expect("listening").0;
         self.client_on(bind)

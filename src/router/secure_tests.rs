@@ -4,7 +4,7 @@
 use super::script::Rig;
 use crate::config::building::{self, MatchSpec};
 use crate::config::snapshot::{Protocol, Snapshot};
-use crate::limits::HANDSHAKE_TIMEOUT_MS;
+use crate::limits::{EVICT_HANDSHAKE_MS, EVICT_IDLE_MS, HANDSHAKE_TIMEOUT_MS};
 use core::net::SocketAddr;
 
 /// HTTPS listeners at port 443 for these hostnames, each with a route to one endpoint.
@@ -28,6 +28,35 @@ fn secure(s: &mut Snapshot, hostnames: &[&str]) {
 
 fn get(host: &str) -> std::string::String {
     std::format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")
+}
+
+/// Without a session left, a client with one makes way: who is between requests, or does not end
+/// its handshake; never who has just come, who is at work, or who has no session.
+#[test]
+fn who_has_a_session_and_rests_makes_way() {
+    let mut rig = Rig::with(|s| secure(s, &["a"]));
+    let [resting, working, shaking, without] = [0; 4].map(|_| rig.client_at(443).unwrap());
+    for client in [resting, working, shaking] {
+        assert!(rig.hello(client, "a").is_some());
+    }
+    rig.secured(resting);
+    rig.secured(working);
+    rig.send(working, get("a"));
+    let backend = rig.backend();
+    let fresh = rig.client_at(443).unwrap();
+    rig.hello(fresh, "a");
+    assert!(!rig.no_session(fresh), "nobody rests for long");
+    rig.advance(u64::from(EVICT_IDLE_MS) + 100);
+    assert!(rig.no_session(fresh));
+    assert!(rig.closed(resting).is_some() && rig.closed(shaking).is_none());
+    assert!(!rig.no_session(fresh));
+    rig.advance(u64::from(EVICT_HANDSHAKE_MS));
+    assert!(rig.no_session(fresh));
+    assert!(rig.closed(shaking).is_some());
+    assert!([without, working, fresh].iter().all(|&client| rig.closed(client).is_none()));
+    rig.send(backend, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    assert!(rig.got(working).ends_with("ok"));
+    assert_eq!(rig.worker.counters().idle_evictions, 2);
 }
 
 #[test]

@@ -91,6 +91,9 @@ pub struct Worker {
     evict_at: Tick,
     /// Where the next idle connection to close is looked for.
     pub(super) idle_hand: u32,
+    /// Where the next client to make way is looked for, and not before when.
+    client_hand: u32,
+    make_way_at: Tick,
     /// Where a canonical path is written.
     pub(super) path: [u8; MAX_URI_BYTES as usize],
     /// Where a head is rendered.
@@ -114,6 +117,8 @@ crate::zeroed_struct!(Worker {
     drain_since: Tick,
     evict_at: Tick,
     idle_hand: u32,
+    client_hand: u32,
+    make_way_at: Tick,
     path: [u8; MAX_URI_BYTES as usize],
     head: [u8; HEAD_SCRATCH],
 });
@@ -134,6 +139,7 @@ impl Worker {
         self.allow_loopback = options.allow_loopback;
         self.max_body_bytes = u64::from(capacities.max_request_body_mib) << 20;
         self.evict_at = self.tick;
+        self.make_way_at = self.tick;
     }
 
     /// Bytes at these capacities: the worker's line of the memory plan, without the driver's.
@@ -211,6 +217,45 @@ impl Worker {
         let listener = turn.slot.table().listener(snapshot, bind, name)?;
         self.conns.set_listener(index, listener_tag(snapshot, listener));
         Some(listener)
+    }
+
+    /// The driver has no TLS session for this one: another client that has one makes way, if there
+    /// is any that may. Whether a session is free now.
+    pub fn on_no_session<I: Io>(&mut self, turn: &mut Turn<'_, I>, id: ConnId) -> bool {
+        let made = self.make_way(turn.io, |conns, index| {
+            conns.listener(index) != 0 && index != id.index
+        });
+        self.counters.exhausted += u64::from(!made);
+        made
+    }
+
+    /// Closes a client that is between requests, or whose handshake does not end: of some that may
+    /// go, the one that waits for longest. False: none may.
+    fn make_way<I: Io>(&mut self, io: &mut I, may_go: impl Fn(&Connections, u32) -> bool) -> bool {
+        const ENOUGH: usize = 8;
+        let waits = |index: u32| {
+            let conn = &self.conns[index];
+            let least = match conn.state {
+                State::Idle if !conn.is_queued && conn.held.is_none() => EVICT_IDLE_MS,
+                State::Handshake => EVICT_HANDSHAKE_MS,
+                _ => return None,
+            };
+            let ticks = self.tick.since(conn.since);
+            let is_due = conn.since.plus_ms(least).is_due(self.tick);
+            // The beginning of a request may have come already.
+            let is_idle =
+                conn.state == State::Handshake || io.input_since(self.conns.id(index)).is_none();
+            (is_due && is_idle && may_go(&self.conns, index)).then_some((index, ticks))
+        };
+        let cap = self.conns.cap();
+        // From where the last one was found: a full table is not searched each time.
+        let places = (self.client_hand..cap).chain(0..self.client_hand);
+        let some = places.filter_map(waits).take(ENOUGH);
+        let Some((index, _)) = some.max_by_key(|(_, ticks)| *ticks) else { return false };
+        self.client_hand = (index + 1) % cap;
+        self.counters.idle_evictions += 1;
+        self.close(io, index, Close::Now);
+        true
     }
 
     /// The handshake is through: requests may come.
@@ -379,15 +424,26 @@ impl Worker {
         if self.binds.next_retry().is_some_and(|at| at.is_due(self.tick)) {
             self.binds.retry(turn.io, self.tick);
         }
+        if self.make_way_due().is_some_and(|at| at.is_due(self.tick)) {
+            let made = self.make_way(turn.io, |_, _| true);
+            // One in a tick, so that a burst of new ones does not end all that rest.
+            self.make_way_at = self.tick.plus_ms(if made { 0 } else { EVICT_IDLE_MS / 4 });
+        }
+    }
+
+    /// When a client shall make way: while few more may come in.
+    fn make_way_due(&self) -> Option<Tick> {
+        (!self.conns.has_spare_clients()).then_some(self.make_way_at)
     }
 
     /// When the driver must call [`Worker::tick`] at the latest.
     pub fn timeout(&self, now: Instant) -> Instant {
-        let wheel = self.wheel.next(now);
-        let Some(retry) = self.binds.next_retry() else { return wheel };
-        let ticks = retry.since(Tick::of(now)).max(0) as u64;
-        let retry = Instant(now.0 + ticks * u64::from(TIMER_TICK_MS) * 1_000_000);
-        if retry < wheel { retry } else { wheel }
+        let ahead = |at: Tick| {
+            let ticks = at.since(Tick::of(now)).max(0) as u64;
+            Instant(now.0 + ticks * u64::from(TIMER_TICK_MS) * 1_000_000)
+        };
+        let others = [self.binds.next_retry(), self.make_way_due()];
+        others.into_iter().flatten().map(ahead).fold(self.wheel.next(now), Instant::min)
     }
 
     /// Begins to drain: nothing is accepted any more, what runs finishes with `Connection: close`,

@@ -233,17 +233,32 @@ impl Driver {
             return Driver::fail(turn, worker, id);
         };
         let snapshot = &turn.slot.snapshot;
-        let Some(secure) = &mut turn.io.secure else { return Driver::fail(turn, worker, id) };
+        let Some(secure) = &turn.io.secure else { return Driver::fail(turn, worker, id) };
         let certificate = secure.certificates.choose(snapshot, listener, hello.name());
-        let (Some(certificate), Some((number, slot))) = (certificate, secure.take()) else {
+        let Some(certificate) = certificate else { return Driver::fail(turn, worker, id) };
+        let Some((number, slot)) = Driver::take_session(turn, worker, id) else {
             return Driver::fail(turn, worker, id);
         };
+        let Some(secure) = &mut turn.io.secure else { return Driver::fail(turn, worker, id) };
         let session = &mut secure.sessions[usize::from(number)];
         session.server.begin(&secure.setup, Some(secure.slots.slot(slot)), certificate);
         session.slot = Some(slot);
         turn.io.sockets[id.index as usize].layer = Layer::Session(number);
         // At once: what is held meanwhile others would wait for.
         Driver::records(turn, worker, id, number)
+    }
+
+    /// A session and its slot; when there is none, that of a client that may make way.
+    fn take_session(
+        turn: &mut Turn<'_, Driver>,
+        worker: &mut Worker,
+        id: ConnId,
+    ) -> Option<(u16, SlotHandle)> {
+        let taken = turn.io.secure.as_mut()?.take();
+        if taken.is_some() || !worker.on_no_session(turn, id) {
+            return taken;
+        }
+        turn.io.secure.as_mut()?.take()
     }
 
     /// Shows a session its records: answers of the handshake go out, plaintext to the worker.
