@@ -1,6 +1,7 @@
 //! What clients sent and backends saw and answered, by the stamp of the request: what the
 //! data-plane checkers compare.
 
+use crate::model::lookup::Url;
 use crate::network::Time;
 use std::collections::BTreeMap;
 
@@ -35,6 +36,19 @@ pub struct Attempt {
     pub truncated: bool,
 }
 
+/// A whole request as a backend got it.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    pub stamp: String,
+    /// The backend's address.
+    pub backend: String,
+    pub url: Url,
+    /// X-Forwarded-Host.
+    pub forwarded_host: Option<String>,
+    /// The edited field.
+    pub edited: Option<String>,
+}
+
 /// A response as its client got it.
 #[derive(Clone, Debug)]
 pub struct Response {
@@ -57,6 +71,8 @@ pub struct Response {
 pub struct Ledger {
     pub requests: BTreeMap<String, Request>,
     pub attempts: BTreeMap<String, Vec<Attempt>>,
+    /// What arrived at backends and was not judged yet.
+    pub arrivals: Vec<Arrival>,
 }
 
 /// Bytes that only this stamp has.

@@ -35,6 +35,8 @@ const CONVERGE_WITHIN: Time = 50 * SECOND;
 /// They must stay so for so long, without clients from `CLIENTS_STAY` on.
 const STAY: Time = 22 * SECOND;
 const CLIENTS_STAY: Time = 14 * SECOND;
+/// Statuses follow what is served within so long.
+const FOLLOW: Time = 5 * SECOND;
 /// A watch that the server answered with errors may come back so late (BACKOFF_ERROR_MAX_MS).
 const LATE: Time = 42 * SECOND;
 
@@ -51,6 +53,8 @@ pub struct Summary {
     pub redirected: u64,
     /// Answers whose request or response a filter edited.
     pub edited: u64,
+    /// Requests that a filter gave another URL.
+    pub rewritten: u64,
     pub swaps: u64,
     pub crashes: u64,
     pub relists: u64,
@@ -87,6 +91,7 @@ pub struct Sim {
     /// Answers that came from backends, and of those with a status of 200 to 299.
     redirected: u64,
     edited: u64,
+    rewritten: u64,
     proxied: u64,
     successes: u64,
     /// Requests that L3 asked for.
@@ -94,6 +99,8 @@ pub struct Sim {
     is_healed: bool,
     /// Since when all routers serve the final state.
     converged: Option<Time>,
+    /// When they came to it.
+    reached: Time,
     /// (pushes, status writes, swaps) then.
     settled: (u64, u64, u64),
     is_over: bool,
@@ -133,10 +140,12 @@ impl Sim {
             proxied: 0,
             redirected: 0,
             edited: 0,
+            rewritten: 0,
             successes: 0,
             owed: 0,
             is_healed: false,
             converged: None,
+            reached: 0,
             settled: (0, 0, 0),
             is_over: false,
         }
@@ -193,6 +202,7 @@ impl Sim {
                 }
                 Some(Node::Backends) => {
                     self.backends.on_socket(end, what, &mut self.ledger, &mut self.net);
+                    self.check_arrivals();
                 }
                 None => {}
             },
@@ -227,7 +237,10 @@ impl Sim {
                     self.clients.on_timer(&self.served(), &mut self.ledger, &mut self.net);
                 self.check(outcomes);
             }
-            Node::Backends => self.backends.on_timer(&mut self.ledger, &mut self.net),
+            Node::Backends => {
+                self.backends.on_timer(&mut self.ledger, &mut self.net);
+                self.check_arrivals();
+            }
             Node::Api => {}
         }
     }
@@ -275,6 +288,16 @@ impl Sim {
                 self.owed += u64::from(l3::answered(&outcome, &table, since, &mut self.net));
             }
             self.ledger.attempts.remove(&outcome.request.stamp);
+        }
+    }
+
+    fn check_arrivals(&mut self) {
+        for arrival in core::mem::take(&mut self.ledger.arrivals) {
+            // The client may have given up and be forgotten.
+            let Some(request) = self.ledger.requests.get(&arrival.stamp) else { continue };
+            let router = &self.routers[request.router];
+            let rewritten = d1::arrived(&arrival, request, router, &self.tables, &mut self.net);
+            self.rewritten += u64::from(rewritten);
         }
     }
 
@@ -408,6 +431,7 @@ impl Sim {
         });
         let swaps = self.routers.iter().map(|r| r.swaps).sum();
         let counted = (self.counts.pushes, self.api.status_writes, swaps);
+        let late = (HEAL_AT + LATE).max(self.reached + FOLLOW);
         match (lacking, self.converged) {
             (None, None) => {
                 let (listeners, rules) = (wanted.listeners.len(), wanted.rules.len());
@@ -417,9 +441,10 @@ impl Sim {
                 );
                 self.net.trace.say(now, &text);
                 (self.converged, self.settled) = (Some(now), counted);
+                self.reached = now;
             }
             // Statuses follow what the routers report, and addresses what statuses say.
-            (None, Some(_)) if counted != self.settled && now < HEAL_AT + LATE => {
+            (None, Some(_)) if counted != self.settled && now < late => {
                 (self.converged, self.settled) = (Some(now), counted);
             }
             (None, Some(_)) if counted != self.settled => {
@@ -463,6 +488,7 @@ impl Sim {
             proxied: self.proxied,
             redirected: self.redirected,
             edited: self.edited,
+            rewritten: self.rewritten,
             successes: self.successes,
             swaps: self.routers.iter().map(|r| r.swaps).sum(),
             crashes: injected.of(Fault::RouterCrashes) + injected.of(Fault::ControllerCrashes),

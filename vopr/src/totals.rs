@@ -49,6 +49,7 @@ impl Totals {
             ("answered 2xx", true, s.successes),
             ("redirected", true, s.redirected),
             ("answers that filters edited", true, s.edited),
+            ("requests with another URL", true, s.rewritten),
             ("swaps", true, s.swaps),
             ("pushes", true, s.pushes),
             ("Snapshots compared with the model", true, s.compared),

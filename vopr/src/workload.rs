@@ -100,11 +100,19 @@ impl Workload {
         let hosts: Vec<&str> = hosts.collect();
         let hostnames = vec![self.of(&hosts).to_string()];
         let backend = Backend { namespace: None, name: service.2.clone(), port: 80, weight: 1 };
-        let rules = rules.into_iter().map(|mut r| {
-            r.filters.redirect = None;
-            Rule { backends: vec![backend.clone()], ..r }
-        });
-        let rules = rules.collect();
+        let mut rules = rules;
+        rules.truncate(1);
+        for rule in &mut rules {
+            rule.filters.redirect = None;
+            rule.backends = vec![backend.clone()];
+        }
+        // Beside it what may redirect, mostly where nothing comes before it.
+        let mut beside = self.rule(&own, api);
+        if beside.matches.is_empty() || self.prng.chance(1, 2) {
+            let path = self.of(&["/b", "/deep/er"]).to_string();
+            beside.matches = vec![Match { path: Some((false, path)), ..Match::default() }];
+        }
+        rules.push(beside);
         let slice_spec = self.slice_of(&service.2, 3);
         let ports = vec![("http".to_string(), 80)];
         for (key, spec) in [
@@ -327,21 +335,41 @@ impl Workload {
         }
     }
 
+    /// What takes the place of a path: its whole, or the prefix of the rule's one match.
+    fn new_path(&mut self, matches: &[Match]) -> Option<NewPath> {
+        let one_prefix = matches!(matches, [Match { path: Some((false, _)), .. }]);
+        match self.below(4) {
+            0 => Some(NewPath::Full(self.of(&["/", "/new", "/new/er/"]).to_string())),
+            1 | 2 if one_prefix => {
+                Some(NewPath::Prefix(self.of(&["", "/", "/new", "/new/"]).to_string()))
+            }
+            _ => None,
+        }
+    }
+
     fn filters(&mut self, matches: &[Match]) -> Filters {
         let (request, response) = (self.edit(), self.edit());
-        if !self.prng.chance(1, 8) {
-            return Filters { request, response, redirect: None };
+        let mut filters = Filters { request, response, ..Filters::default() };
+        match self.below(5) {
+            0 => {
+                filters.redirect = Some(Redirect {
+                    scheme: self.of(&[None, None, Some("http"), Some("https")]).map(str::to_string),
+                    hostname: self.of(&[None, Some("else.org")]).map(str::to_string),
+                    port: self.of(&[None, None, Some(80), Some(443), Some(8080)]),
+                    status: self.of(&[301, 302, 303, 307, 308]),
+                    path: self.new_path(matches),
+                });
+            }
+            1 | 2 => {
+                let hostname =
+                    self.of(&[None, Some("inner.svc"), Some("x.net")]).map(str::to_string);
+                let path = self.new_path(matches);
+                let does_something = hostname.is_some() || path.is_some();
+                filters.rewrite = does_something.then_some(Rewrite { hostname, path });
+            }
+            _ => {}
         }
-        let one_prefix = matches!(matches, [Match { path: Some((false, _)), .. }]);
-        let prefix = self.of(&["", "/", "/new", "/new/"]).to_string();
-        let redirect = Redirect {
-            scheme: self.of(&[None, None, Some("http"), Some("https")]).map(str::to_string),
-            hostname: self.of(&[None, Some("else.org")]).map(str::to_string),
-            port: self.of(&[None, None, Some(80), Some(443), Some(8080)]),
-            status: self.of(&[301, 302, 303, 307, 308]),
-            prefix: Some(prefix).filter(|_| one_prefix && self.prng.chance(1, 2)),
-        };
-        Filters { request, response, redirect: Some(redirect) }
+        filters
     }
 
     fn slice(&mut self, own: &str, api: &Api) -> Spec {

@@ -1,12 +1,12 @@
 //! S3: each published Snapshot is what the model derives from objects in versions that existed,
 //! and no object goes back in time (`shadow`).
 
-use crate::model::object::{EDITED, Edit, Filters, Match, Object, Redirect};
+use crate::model::object::{EDITED, Edit, Filters, Match, NewPath, Object, Redirect, Rewrite};
 use crate::model::table::{Served, ServedRule, Table, derive};
 use crate::network::Network;
 use crate::workload::CONTROLLER;
 use serval::config::Snapshot;
-use serval::config::filter::{PathChange, UrlAction};
+use serval::config::filter::{PathChange, UrlAction, UrlFilter};
 use serval::config::snapshot::{self, POOL_INVALID, PathKind};
 use serval::wire::http1::edit::Action;
 use std::net::SocketAddr;
@@ -54,8 +54,12 @@ pub fn difference(got: &Table, wanted: &Table) -> String {
 pub fn normal(mut table: Table) -> Table {
     table.listeners.sort();
     for rule in &mut table.rules {
-        if let Some(prefix) = rule.filters.redirect.as_mut().and_then(|r| r.prefix.as_mut()) {
-            *prefix = prefix.trim_end_matches('/').to_string();
+        let Filters { redirect, rewrite, .. } = &mut rule.filters;
+        let paths = [redirect.as_mut().map(|r| &mut r.path), rewrite.as_mut().map(|r| &mut r.path)];
+        for path in paths.into_iter().flatten() {
+            if let Some(NewPath::Prefix(prefix)) = path {
+                *prefix = prefix.trim_end_matches('/').to_string();
+            }
         }
         rule.hosts.sort();
         for m in &mut rule.matches {
@@ -106,6 +110,11 @@ pub fn read(s: &Snapshot) -> Table {
         })
     };
     let some = |text: &str| Some(text.to_string()).filter(|t| !t.is_empty());
+    let path = |f: &UrlFilter| match f.path_change {
+        PathChange::Keep => None,
+        PathChange::Full => Some(NewPath::Full(text(f.path))),
+        PathChange::Prefix => Some(NewPath::Prefix(text(f.path))),
+    };
     let filters = |index| match s.filter(index) {
         None => Filters::default(),
         Some(f) => Filters {
@@ -116,7 +125,11 @@ pub fn read(s: &Snapshot) -> Table {
                 hostname: some(s.text.get(f.url.hostname)),
                 port: Some(f.url.port).filter(|&p| p != 0),
                 status: f.url.status,
-                prefix: (f.url.path_change == PathChange::Prefix).then(|| text(f.url.path)),
+                path: path(&f.url),
+            }),
+            rewrite: (f.url.action == UrlAction::Rewrite).then(|| Rewrite {
+                hostname: some(s.text.get(f.url.hostname)),
+                path: path(&f.url),
             }),
         },
     };

@@ -1,6 +1,6 @@
 //! What a table says about a request: which backends may answer it.
 
-use super::object::{Edit, Match, Redirect};
+use super::object::{Edit, Match, NewPath, Redirect};
 use super::table::{ServedRule, Table, intersect};
 use crate::ledger::Request;
 
@@ -13,7 +13,7 @@ pub enum Answer {
     Failed,
     /// One of `names`; or, when a share of the requests goes to a reference that does not resolve,
     /// 500; or, when a share goes to a Service without endpoints, 503.
-    Backends { names: Vec<String>, may_500: bool, may_503: bool, edits: Edits },
+    Backends { names: Vec<String>, may_500: bool, may_503: bool, edits: Edits, url: Url },
     /// The rule sends the client elsewhere.
     Redirect { status: u16, location: String },
 }
@@ -24,6 +24,14 @@ pub enum Answer {
 pub struct Edits {
     pub request: Option<String>,
     pub response: Option<String>,
+}
+
+/// What a backend is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    pub host: String,
+    /// Path and query.
+    pub target: String,
 }
 
 /// What clients send as the edited field.
@@ -53,18 +61,28 @@ fn location(redirect: &Redirect, rule: &ServedRule, request: &Request) -> String
         (None, None) => request.address.port(),
     };
     let port = if port == well_known { String::new() } else { format!(":{port}") };
+    let target = target(&redirect.path, rule, request);
+    format!("{scheme}://{host}{port}{target}")
+}
+
+/// HTTPPathModifier: the path with what takes its place, or that of the prefix which the rule's one
+/// match names (without its trailing slash, as the replacement); an empty one is `/`. The query
+/// stays.
+fn target(new: &Option<NewPath>, rule: &ServedRule, request: &Request) -> String {
     let mut path = request.path.clone();
-    if let (Some(new), [Match { path: Some((false, old)), .. }]) =
-        (&redirect.prefix, rule.matches.as_slice())
-    {
-        let rest = &path[old.trim_end_matches('/').len()..];
-        path = format!("{}{rest}", new.trim_end_matches('/'));
-        if path.is_empty() {
-            path = "/".to_string();
+    match (new, rule.matches.as_slice()) {
+        (Some(NewPath::Full(full)), _) => path = full.clone(),
+        (Some(NewPath::Prefix(new)), [Match { path: Some((false, old)), .. }]) => {
+            let rest = &path[old.trim_end_matches('/').len()..];
+            path = format!("{}{rest}", new.trim_end_matches('/'));
         }
+        _ => {}
+    }
+    if path.is_empty() {
+        path = "/".to_string();
     }
     let mark = if request.query.is_empty() { "" } else { "?" };
-    format!("{scheme}://{host}{port}{path}{mark}{}", request.query)
+    format!("{path}{mark}{}", request.query)
 }
 
 impl Table {
@@ -111,7 +129,12 @@ impl Table {
             request: edited(FROM_CLIENT, &rule.filters.request),
             response: edited(FROM_BACKEND, &rule.filters.response),
         };
-        Answer::Backends { names, may_500, may_503, edits }
+        let rewrite = rule.filters.rewrite.as_ref();
+        let url = Url {
+            host: rewrite.and_then(|r| r.hostname.as_ref()).unwrap_or(&request.host).clone(),
+            target: target(&rewrite.and_then(|r| r.path.clone()), rule, request),
+        };
+        Answer::Backends { names, may_500, may_503, edits, url }
     }
 }
 

@@ -129,6 +129,16 @@ pub struct Filters {
     pub request: Option<Edit>,
     pub response: Option<Edit>,
     pub redirect: Option<Redirect>,
+    pub rewrite: Option<Rewrite>,
+}
+
+/// HTTPPathModifier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewPath {
+    /// replaceFullPath.
+    Full(String),
+    /// replacePrefixMatch.
+    Prefix(String),
 }
 
 /// HTTPRequestRedirectFilter.
@@ -138,8 +148,14 @@ pub struct Redirect {
     pub hostname: Option<String>,
     pub port: Option<u16>,
     pub status: u16,
-    /// path.replacePrefixMatch.
-    pub prefix: Option<String>,
+    pub path: Option<NewPath>,
+}
+
+/// HTTPURLRewriteFilter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewrite {
+    pub hostname: Option<String>,
+    pub path: Option<NewPath>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -315,6 +331,17 @@ impl Edit {
     }
 }
 
+impl NewPath {
+    fn json(path: &Option<NewPath>) -> String {
+        let (kind, name, value) = match path {
+            None => return String::new(),
+            Some(NewPath::Full(value)) => ("ReplaceFullPath", "replaceFullPath", value),
+            Some(NewPath::Prefix(value)) => ("ReplacePrefixMatch", "replacePrefixMatch", value),
+        };
+        format!(r#","path":{{"type":"{kind}","{name}":"{value}"}}"#)
+    }
+}
+
 impl Filters {
     fn json(&self) -> String {
         let mut all = Vec::new();
@@ -329,13 +356,14 @@ impl Filters {
         }
         if let Some(r) = &self.redirect {
             let port = r.port.map_or(String::new(), |p| format!(r#","port":{p}"#));
-            let path = r.prefix.as_ref().map_or(String::new(), |p| {
-                let kind = "ReplacePrefixMatch";
-                format!(r#","path":{{"type":"{kind}","replacePrefixMatch":"{p}"}}"#)
-            });
+            let path = NewPath::json(&r.path);
             let (scheme, host) = (member("scheme", &r.scheme), member("hostname", &r.hostname));
             let body = format!(r#""statusCode":{}{scheme}{host}{port}{path}"#, r.status);
             all.push(of("RequestRedirect", "requestRedirect", body));
+        }
+        if let Some(r) = &self.rewrite {
+            let body = format!("{}{}", member("hostname", &r.hostname), NewPath::json(&r.path));
+            all.push(of("URLRewrite", "urlRewrite", body.trim_start_matches(',').to_string()));
         }
         all.join(",")
     }
