@@ -309,7 +309,8 @@ impl Api {
     fn stale(&mut self, version: Option<u64>) -> u64 {
         match version {
             Some(v) if v <= self.version && self.prng.chance(1, 3) => {
-                self.prng.range(v, self.version)
+                // A cache that began anew has nothing older than its beginning.
+                self.prng.range(v.max(self.compacted), self.version)
             }
             _ => self.version,
         }

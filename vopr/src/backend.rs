@@ -150,7 +150,8 @@ impl Backends {
                 host: message.field("host").unwrap_or("").to_string(),
                 target: message.word(1).to_string(),
             },
-            forwarded_host: message.joined("x-forwarded-host"),
+            forwarded: ["x-forwarded-host", "x-forwarded-proto", "x-forwarded-port"]
+                .map(|name| message.joined(name)),
             edited: message.joined(EDITED),
         });
         if core::mem::take(&mut conn.has_answered) {

@@ -4,8 +4,9 @@
 //! writes, an epoch from the model's Lease. A crash drops it all.
 
 use crate::api_server::{Api, api_address};
-use crate::checkers::s3;
-use crate::model::object::Kind as ModelKind;
+use crate::checkers::{s3, s5, s9};
+use crate::model::object::{Kind as ModelKind, Object};
+use crate::model::secret::{CANARY, Pairs};
 use crate::network::{EndId, Event as Due, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::router::{admin_address, clocks, parse, router_of};
 use crate::shadow::Shadow;
@@ -25,6 +26,7 @@ use serval::limits::{
 use serval::reconcile::Settings;
 use serval::reconcile::addresses::AddressPool;
 use serval::resource::document::{Document, Value};
+use serval::resource::secret::PairProblem;
 use serval::resource::store::Upserted;
 use serval::resource::{Key, Kind, Meta};
 use serval::stdx::{Duration, Full, Prng, Short, zeroed_box};
@@ -111,6 +113,10 @@ pub struct Counts {
     pub generations: u64,
     pub refusals: u64,
     pub compared: u64,
+    /// Pairs that stay of Secrets that went bad, in statuses.
+    pub pairs_kept: u64,
+    /// certificateRefs that do not resolve, in statuses.
+    pub ref_problems: u64,
 }
 
 /// What a controller works with.
@@ -133,6 +139,7 @@ impl Process {
             router_service: Key::default(),
         };
         controller.init(settings, caps);
+        controller.set_vet(vet);
         for router in 0..routers {
             assert!(controller.add_router(admin_address(router), clocks(net.now)));
         }
@@ -268,7 +275,13 @@ impl Process {
         let mut parsed = None;
         loop {
             let Process { watchers, controller, .. } = self;
-            let w = &mut watchers[index];
+            let (before, rest) = watchers.split_at_mut(index);
+            let w = &mut rest[0];
+            // Secrets are watched behind Gateways.
+            let is_wanted = |namespace: &str, name: &str| {
+                let gateways = &before[ModelKind::Gateway as usize].shadow;
+                (!gateways.is_behind).then(|| gateways.refers_to(namespace, name))
+            };
             let Some(output) = w.watch.poll_output(&w.document) else {
                 let Some(ok) = parsed.take() else { return };
                 let input = if ok { Input::Parsed(&w.document) } else { Input::Refused };
@@ -293,7 +306,7 @@ impl Process {
                     parsed = Some(parse(line, &mut w.document));
                 }
                 Output::Event(event) => {
-                    take_event(controller, &mut w.shadow, event, api, around);
+                    take_event(controller, &mut w.shadow, &is_wanted, event, (api, around));
                 }
             }
             if let (Some(end), true) = (w.end, w.is_open)
@@ -322,11 +335,10 @@ impl Process {
         if self.controller.tick(now) {
             around.counts.generations += 1;
             let published = self.controller.published().expect("just published");
-            let exact = self.watchers.iter().all(|w| !w.shadow.is_behind);
+            let exact = self.is_exact();
             around.counts.compared += u64::from(exact);
-            let shadows = self.watchers.iter().map(|w| &w.shadow);
-            let objects: Vec<_> = shadows.flat_map(Shadow::objects).collect();
-            let table = s3::published(published, &objects, exact, around.net);
+            let told = (&self.objects()[..], self.pairs());
+            let table = s3::published(published, told, exact, around.net);
             around.tables.publish(published.identity.checksum, Rc::new(table));
         }
         self.take_roster(around.net);
@@ -337,8 +349,41 @@ impl Process {
         self.controller.write_statuses(now, &mut queue);
         if self.orders.len() > before {
             around.net.schedule(due, Due::Step(Step::Status));
+            self.check_statuses(before, around);
         }
         self.rearm(around.net);
+    }
+
+    /// Looks at the statuses that were just worked out, from `first` on.
+    fn check_statuses(&self, first: usize, around: &mut Around<'_>) {
+        // Of the kinds that the status of a Gateway speaks of.
+        let kinds = [ModelKind::Class, ModelKind::Gateway, ModelKind::Secret, ModelKind::Grant];
+        let is_exact = kinds.iter().all(|&kind| !self.watchers[kind as usize].shadow.is_behind);
+        let objects = if is_exact { self.objects() } else { Vec::new() };
+        for order in &self.orders[first..] {
+            s9::shown("a status", order.body.as_bytes(), around.net);
+            if is_exact && order.kind == Kind::Gateway {
+                let (name, told) = (order.key.to_string(), (&objects[..], self.pairs()));
+                let (problems, kept) = s5::written(&name, &order.body, told, around.net);
+                around.counts.ref_problems += problems;
+                around.counts.pairs_kept += kept;
+            }
+        }
+    }
+
+    /// Whether it is known what the stores hold.
+    fn is_exact(&self) -> bool {
+        self.watchers.iter().all(|w| !w.shadow.is_behind)
+    }
+
+    /// What the stores must hold.
+    fn objects(&self) -> Vec<Rc<Object>> {
+        self.watchers.iter().flat_map(|w| w.shadow.objects()).collect()
+    }
+
+    /// The pairs of Secrets that it must serve.
+    pub fn pairs(&self) -> &Pairs {
+        &self.watchers[ModelKind::Secret as usize].shadow.pairs
     }
 
     fn rearm(&mut self, net: &mut Network) {
@@ -556,13 +601,26 @@ impl<const OUTPUT: usize> Socket<OUTPUT> {
     }
 }
 
-/// As the shell's main loop takes a record, and the same for the shadow.
+/// The TLS stack's word on a pair, by the words of `model::secret`.
+fn vet(chain: &str, key: &str) -> PairProblem {
+    let Some(certificate) = chain.strip_prefix("certificate ") else {
+        return PairProblem::Malformed;
+    };
+    match key.strip_prefix(CANARY).map(str::trim_start) {
+        None => PairProblem::UnsupportedKey,
+        Some(own) if own != certificate => PairProblem::KeyMismatch,
+        Some(_) => PairProblem::None,
+    }
+}
+
+/// As the shell's main loop takes a record, and the same for the shadow. `is_wanted`: whether a
+/// Gateway refers to a Secret, if that is known.
 fn take_event(
     controller: &mut Controller,
     shadow: &mut Shadow,
+    is_wanted: &dyn Fn(&str, &str) -> Option<bool>,
     event: Event<'_>,
-    api: &Api,
-    around: &mut Around<'_>,
+    (api, around): (&Api, &mut Around<'_>),
 ) {
     let kind = Kind::ALL[shadow.kind as usize];
     match event {
@@ -584,7 +642,22 @@ fn take_event(
             if let Err(wrong) = shadow.upsert(api, of("namespace"), of("name"), version) {
                 around.net.trace.violated(around.net.now, "S3", wrong);
             }
-            match controller.upsert(kind, object, None) {
+            let taken = controller.upsert(kind, object, None);
+            if kind == Kind::Secret {
+                let (namespace, name) = (of("namespace"), of("name"));
+                let is_kept = controller.stores().secrets.find_parts(namespace, name).is_some();
+                let is_wanted = is_wanted(namespace, name).unwrap_or(is_kept);
+                if is_kept != is_wanted {
+                    let text = format!("{namespace}/{name}: kept {is_kept}, wanted {is_wanted}");
+                    around.net.trace.violated(around.net.now, "S9", text);
+                }
+                let text = format!("Secret {namespace}/{name}: version {version}, {is_wanted}");
+                around.net.trace.say(around.net.now, &text);
+                if !is_wanted {
+                    shadow.delete(namespace, name);
+                }
+            }
+            match taken {
                 Ok(Upserted::Refused(_)) => {
                     around.counts.refusals += 1;
                 }

@@ -5,7 +5,7 @@
 //! drops the process; a new one begins with another boot id and what the file says.
 
 use crate::admin_port::AdminPort;
-use crate::io::{Driver, Face, Found, Told, Wire};
+use crate::io::{Driver, Face, Found, Told};
 use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Time};
 use serval::config::codec::{Builder, Encoder, bind_name};
 use serval::config::report::{BindReport, Report};
@@ -282,7 +282,7 @@ impl Router {
             let process = self.process.as_mut().expect("it runs");
             match id {
                 Some(id) => {
-                    process.driver.wires.insert(id.index, Wire::new(id.generation, end, true));
+                    process.driver.accept(bind, id, end);
                 }
                 None => net.close(end, true),
             }
@@ -291,6 +291,11 @@ impl Router {
         let most = if self.prng.chance(1, 16) { 1 + self.prng.below(40) as usize } else { 4096 };
         match process.driver.read(net, most) {
             Found::Nothing => false,
+            Found::Piece => true,
+            Found::Hello(id, name) => {
+                self.hello(id, &name, net);
+                true
+            }
             Found::Data(id, chunk) => {
                 self.turn(net, |worker, turn| worker.on_data(turn, id, chunk));
                 true
@@ -304,6 +309,28 @@ impl Router {
                 self.turn(net, |worker, turn| worker.on_starved(turn));
                 let process = self.process.as_ref().expect("it runs");
                 before != Some(process.driver.buffers()) || !process.driver.events.is_empty()
+            }
+        }
+    }
+
+    /// A hello is whole. In place of a handshake the router names the listener that it chose and
+    /// its certificate.
+    fn hello(&mut self, id: ConnId, name: &[u8], net: &mut Network) {
+        let line = self.turn(net, |worker, turn| {
+            let listener = worker.on_hello(turn, id, name)?;
+            let s = &turn.slot.snapshot;
+            let listener = &s.listeners[listener];
+            let text = |t| s.text.get(t);
+            let certificate = *s.certificate_refs.span(listener.certificates).first()?;
+            let (gateway, section) = (text(listener.gateway), text(listener.section));
+            let chain = s.pem.get(s.certificates[certificate].chain);
+            Some(format!("{gateway} {section} {chain}\n"))
+        });
+        match line {
+            None => self.turn(net, |worker, turn| worker.on_end(turn, id, End::Reset)),
+            Some(line) => {
+                self.process.as_mut().expect("it runs").driver.greet(id, &line, net);
+                self.turn(net, |worker, turn| worker.on_secured(turn, id));
             }
         }
     }

@@ -7,12 +7,13 @@
 use crate::api_server::Api;
 use crate::backend::Backends;
 use crate::capacities::small;
-use crate::checkers::{d1, d3, d4, d11, l1, l3, s1};
+use crate::checkers::{d1, d3, d4, d9, d11, l1, l3, s1};
 use crate::client::{Clients, Outcome};
 use crate::controller::{Around, Counts, Process};
 use crate::faults::{Fault, Injected};
 use crate::ledger::Ledger;
 use crate::model::lookup::{FROM_BACKEND, FROM_CLIENT};
+use crate::model::secret::Pairs;
 use crate::model::table::Table;
 use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::replay::Replays;
@@ -35,26 +36,44 @@ const CONVERGE_WITHIN: Time = 50 * SECOND;
 /// They must stay so for so long, without clients from `CLIENTS_STAY` on.
 const STAY: Time = 22 * SECOND;
 const CLIENTS_STAY: Time = 14 * SECOND;
+/// The final state had to stay so long before a Secret goes bad.
+const SPOIL_AFTER: Time = 3 * SECOND;
 /// Statuses follow what is served within so long.
 const FOLLOW: Time = 5 * SECOND;
 /// A watch that the server answered with errors may come back so late (BACKOFF_ERROR_MAX_MS).
 const LATE: Time = 42 * SECOND;
 
-/// What a run was.
-#[derive(Clone, Debug, Default)]
-pub struct Summary {
-    pub seconds: u64,
-    pub requests: u64,
-    /// Of them answered by backends.
+/// What happened to requests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sums {
+    /// Answered by backends.
     pub proxied: u64,
+    /// Of those over HTTPS.
+    pub secured: u64,
     /// And with a status of 200 to 299.
     pub successes: u64,
+    /// Answered 421.
+    pub misdirected: u64,
     /// Redirects of the routers' own.
     pub redirected: u64,
     /// Answers whose request or response a filter edited.
     pub edited: u64,
     /// Requests that a filter gave another URL.
     pub rewritten: u64,
+    /// Pairs that stayed when their Secret went bad, in statuses.
+    pub pairs_kept: u64,
+    /// certificateRefs that do not resolve, in statuses.
+    pub ref_problems: u64,
+    /// Requests that L3 demands an answer of a backend for.
+    pub owed: u64,
+}
+
+/// What a run was.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    pub seconds: u64,
+    pub requests: u64,
+    pub sums: Sums,
     pub swaps: u64,
     pub crashes: u64,
     pub relists: u64,
@@ -62,8 +81,6 @@ pub struct Summary {
     /// Faults, by name.
     pub injected: Injected,
     pub compared: u64,
-    /// Requests that L3 demands an answer of a backend for.
-    pub owed: u64,
     /// The final state was reached and kept.
     pub is_live: bool,
     pub hash: u64,
@@ -88,19 +105,14 @@ pub struct Sim {
     counts: Counts,
     seen: Vec<s1::Seen>,
     prng: Prng,
-    /// Answers that came from backends, and of those with a status of 200 to 299.
-    redirected: u64,
-    edited: u64,
-    rewritten: u64,
-    proxied: u64,
-    successes: u64,
-    /// Requests that L3 asked for.
-    owed: u64,
+    sums: Sums,
     is_healed: bool,
     /// Since when all routers serve the final state.
     converged: Option<Time>,
     /// When they came to it.
     reached: Time,
+    /// A Secret was made unusable since.
+    is_spoiled: bool,
     /// (pushes, status writes, swaps) then.
     settled: (u64, u64, u64),
     is_over: bool,
@@ -137,15 +149,11 @@ impl Sim {
             counts: Counts::default(),
             seen: vec![s1::Seen::default(); ROUTERS],
             prng: options.child("faults"),
-            proxied: 0,
-            redirected: 0,
-            edited: 0,
-            rewritten: 0,
-            successes: 0,
-            owed: 0,
+            sums: Sums::default(),
             is_healed: false,
             converged: None,
             reached: 0,
+            is_spoiled: false,
             settled: (0, 0, 0),
             is_over: false,
         }
@@ -263,14 +271,21 @@ impl Sim {
     }
 
     fn check(&mut self, outcomes: Vec<Outcome>) {
+        for greeting in core::mem::take(&mut self.ledger.greetings) {
+            let router = &self.routers[greeting.router];
+            d9::greeted(&greeting, router, &self.tables, &mut self.net);
+        }
         for mut outcome in outcomes {
             if let Some(response) = &outcome.response {
-                self.proxied += u64::from(response.backend.is_some());
-                self.successes += u64::from(matches!(response.status, 200..=299));
-                self.redirected += u64::from(response.location.is_some());
+                self.sums.proxied += u64::from(response.backend.is_some());
+                self.sums.successes += u64::from(matches!(response.status, 200..=299));
+                self.sums.redirected += u64::from(response.location.is_some());
+                let secured = outcome.request.secured.is_some() && response.backend.is_some();
+                self.sums.secured += u64::from(secured);
+                self.sums.misdirected += u64::from(response.status == 421);
                 let plain = response.seen.as_deref() == Some(FROM_CLIENT)
                     && response.edited.as_deref() == Some(FROM_BACKEND);
-                self.edited += u64::from(response.backend.is_some() && !plain);
+                self.sums.edited += u64::from(response.backend.is_some() && !plain);
             }
             if self.options.canary
                 && self.net.now > 10 * SECOND
@@ -285,7 +300,7 @@ impl Sim {
             d1::answered(&outcome, router, &self.tables, &mut self.net);
             if let Some(since) = self.converged {
                 let table = self.tables.adopted(router);
-                self.owed += u64::from(l3::answered(&outcome, &table, since, &mut self.net));
+                self.sums.owed += u64::from(l3::answered(&outcome, &table, since, &mut self.net));
             }
             self.ledger.attempts.remove(&outcome.request.stamp);
         }
@@ -297,7 +312,7 @@ impl Sim {
             let Some(request) = self.ledger.requests.get(&arrival.stamp) else { continue };
             let router = &self.routers[request.router];
             let rewritten = d1::arrived(&arrival, request, router, &self.tables, &mut self.net);
-            self.rewritten += u64::from(rewritten);
+            self.sums.rewritten += u64::from(rewritten);
         }
     }
 
@@ -316,6 +331,7 @@ impl Sim {
             Step::Fault => {
                 if !self.is_healed {
                     self.fault();
+                    self.workload.rotate(&mut self.api, self.net.now);
                     let at = self.net.now + self.prng.range(50 * MS, SECOND);
                     self.net.schedule(at, Event::Step(Step::Fault));
                 }
@@ -405,6 +421,7 @@ impl Sim {
     }
 
     fn heal(&mut self) {
+        self.workload.finish(&mut self.api, self.net.now);
         self.is_healed = true;
         self.net.trace.say(self.net.now, "healed");
         self.net.heal();
@@ -424,7 +441,8 @@ impl Sim {
     /// Looks whether the final state is reached, and stays.
     fn converge(&mut self) {
         let now = self.net.now;
-        let wanted = l1::wanted(&self.api);
+        let pairs = self.controller.as_ref().map_or_else(Pairs::default, |c| c.pairs().clone());
+        let wanted = l1::wanted(&self.api, pairs);
         let lacking = self.routers.iter().find_map(|r| {
             let lacks = l1::lacks(r, &wanted)?;
             Some(format!("router {}: {lacks}", r.index))
@@ -450,6 +468,12 @@ impl Sim {
             (None, Some(_)) if counted != self.settled => {
                 let text = format!("(pushes, writes, swaps) go on: {counted:?}");
                 self.net.trace.violated(now, "L1", text);
+            }
+            (None, Some(since)) if !self.is_spoiled && now >= since + SPOIL_AFTER => {
+                // Only statuses may follow: the last good pair stays.
+                self.is_spoiled = true;
+                self.workload.spoil(&mut self.api, now);
+                self.reached = now + LATE;
             }
             (None, Some(since)) => {
                 self.clients.stopped |= now >= since + CLIENTS_STAY;
@@ -485,18 +509,17 @@ impl Sim {
         Summary {
             seconds: self.net.now / SECOND,
             requests: self.routers.iter().map(|r| r.requests + running(r)).sum(),
-            proxied: self.proxied,
-            redirected: self.redirected,
-            edited: self.edited,
-            rewritten: self.rewritten,
-            successes: self.successes,
+            sums: Sums {
+                pairs_kept: self.counts.pairs_kept,
+                ref_problems: self.counts.ref_problems,
+                ..self.sums
+            },
             swaps: self.routers.iter().map(|r| r.swaps).sum(),
             crashes: injected.of(Fault::RouterCrashes) + injected.of(Fault::ControllerCrashes),
             relists: self.counts.relists,
             pushes: self.counts.pushes,
             injected,
             compared: self.counts.compared,
-            owed: self.owed,
             is_live: self.is_over,
             hash: trace.hash(),
             events: trace.events,

@@ -5,6 +5,7 @@ use vopr::api_server::Api;
 use vopr::capacities::small;
 use vopr::checkers::{l1, s1};
 use vopr::controller::{Around, Counts, Process};
+use vopr::model::secret::Pairs;
 use vopr::network::{Event, Network, Node, SECOND, Step};
 use vopr::replay::Replays;
 use vopr::router::Router;
@@ -107,7 +108,8 @@ impl World {
     }
 
     fn assert_final(&self) {
-        assert_eq!(l1::lacks(&self.router, &l1::wanted(&self.api)), None);
+        let pairs = self.controllers.last().map_or_else(Pairs::default, |c| c.pairs().clone());
+        assert_eq!(l1::lacks(&self.router, &l1::wanted(&self.api, pairs)), None);
     }
 }
 

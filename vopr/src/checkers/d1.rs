@@ -44,9 +44,14 @@ pub fn arrived(
         }
         _ => false,
     };
-    let is_place = |answer: &Answer| matches!(answer, Answer::Backends { names, .. } if names.contains(&arrival.backend));
+    let is_place = |answer: &Answer| match answer {
+        Answer::Backends { names, .. } => names.contains(&arrival.backend),
+        _ => false,
+    };
     let fits = allowed.iter().any(is_head) && allowed.iter().any(is_place);
-    if !fits || arrival.forwarded_host.as_ref() != Some(&request.host) {
+    let proto = if request.secured.is_some() { "https" } else { "http" };
+    let forwarded = [&request.host, proto, &request.address.port().to_string()];
+    if !fits || arrival.forwarded != forwarded.map(|value| Some(value.to_string())) {
         let text = format!(
             "router {} sent {} {}{} (kind {:?}, query {:?}) at {} as {arrival:?}; allowed was \
              {allowed:?}",
@@ -90,6 +95,7 @@ pub fn answered(outcome: &Outcome, router: &Router, tables: &Tables, net: &mut N
             _ => false,
         },
         (Answer::NotFound, None) => matches!(response.status, 404 | 408 | 503),
+        (Answer::Misdirected, None) => matches!(response.status, 421 | 408 | 503),
         (Answer::Failed, None) => matches!(response.status, 500 | 408 | 503),
     };
     if !allowed.iter().any(fits) {

@@ -2,6 +2,7 @@
 //! and no object goes back in time (`shadow`).
 
 use crate::model::object::{EDITED, Edit, Filters, Match, NewPath, Object, Redirect, Rewrite};
+use crate::model::secret::{Pair, Pairs};
 use crate::model::table::{Served, ServedRule, Table, derive};
 use crate::network::Network;
 use crate::workload::CONTROLLER;
@@ -12,11 +13,11 @@ use serval::wire::http1::edit::Action;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-/// A Snapshot was published from these objects; the table that it means. Not `exact`: the stores
-/// may lack some of them.
+/// A Snapshot was published from these objects and pairs; the table that it means. Not `exact`: the
+/// stores may lack some of them.
 pub fn published(
     snapshot: &Snapshot,
-    objects: &[Rc<Object>],
+    (objects, pairs): (&[Rc<Object>], &Pairs),
     exact: bool,
     net: &mut Network,
 ) -> Table {
@@ -29,7 +30,7 @@ pub fn published(
     if !exact {
         return got;
     }
-    let wanted = normal(derive(objects, CONTROLLER));
+    let wanted = normal(derive(objects, pairs, CONTROLLER));
     if got != wanted {
         let text = format!("{epoch}.{generation}: {}", difference(&got, &wanted));
         net.trace.violated(net.now, "S3", text);
@@ -39,8 +40,14 @@ pub fn published(
 
 /// What differs first.
 pub fn difference(got: &Table, wanted: &Table) -> String {
-    if got.listeners != wanted.listeners {
-        return format!("listeners {:?}, wanted {:?}", got.listeners, wanted.listeners);
+    for at in 0..got.listeners.len().max(wanted.listeners.len()) {
+        let (got, wanted) = (got.listeners.get(at), wanted.listeners.get(at));
+        if got != wanted {
+            return format!("listener {got:?}, wanted {wanted:?}");
+        }
+    }
+    if got.certificates != wanted.certificates {
+        return format!("certificates {:?}, wanted {:?}", got.certificates, wanted.certificates);
     }
     for at in 0..got.rules.len().max(wanted.rules.len()) {
         if got.rules.get(at) != wanted.rules.get(at) {
@@ -53,6 +60,7 @@ pub fn difference(got: &Table, wanted: &Table) -> String {
 /// One spelling for what means the same.
 pub fn normal(mut table: Table) -> Table {
     table.listeners.sort();
+    table.certificates.sort();
     for rule in &mut table.rules {
         let Filters { redirect, rewrite, .. } = &mut rule.filters;
         let paths = [redirect.as_mut().map(|r| &mut r.path), rewrite.as_mut().map(|r| &mut r.path)];
@@ -75,11 +83,20 @@ pub fn normal(mut table: Table) -> Table {
 pub fn read(s: &Snapshot) -> Table {
     let text = |t| s.text.get(t).to_string();
     let address = |&b: &u32| SocketAddr::new(s.binds[b].address, s.binds[b].port);
+    let pair = |&index: &u32| {
+        let certificate = &s.certificates[index];
+        Pair {
+            name: text(certificate.name),
+            chain: s.pem.get(certificate.chain).to_string(),
+            key: s.pem.get(certificate.key).to_string(),
+        }
+    };
     let listener = |l: &snapshot::Listener| Served {
         gateway: text(l.gateway),
         section: text(l.section),
         hostname: text(l.hostname),
         binds: s.attachments.span(l.binds).iter().map(address).collect(),
+        certificates: s.certificate_refs.span(l.certificates).iter().map(pair).collect(),
     };
     let listeners: Vec<Served> = s.listeners.as_slice().iter().map(listener).collect();
     let pairs = |span| -> Vec<(String, String)> {
@@ -98,6 +115,29 @@ pub fn read(s: &Snapshot) -> Table {
         let pool = (b.pool != POOL_INVALID).then(|| upstreams(&s.pools[b.pool]));
         (pool, b.weight)
     };
+    let rule = |r: &snapshot::Route| ServedRule {
+        name: text(r.name),
+        hosts: s
+            .hosts
+            .span(r.hosts)
+            .iter()
+            .map(|h| {
+                let listener = &listeners[h.listener as usize];
+                ((listener.gateway.clone(), listener.section.clone()), text(h.hostname))
+            })
+            .collect(),
+        matches: s.matches.span(r.matches).iter().map(to_match).collect(),
+        backends: s.backends.span(r.backends).iter().map(backend).collect(),
+        filters: filters(s, r.filter),
+    };
+    let rules = s.routes.as_slice().iter().map(rule).collect();
+    let certificates = (0..s.certificates.len()).map(|index| pair(&index)).collect();
+    Table { listeners, certificates, rules }
+}
+
+/// The filters of a rule.
+fn filters(s: &Snapshot, index: u32) -> Filters {
+    let text = |t| s.text.get(t).to_string();
     let edit = |span| {
         s.edits_of(span).next().map(|edit| {
             let value = String::from_utf8_lossy(edit.value).to_string();
@@ -115,7 +155,7 @@ pub fn read(s: &Snapshot) -> Table {
         PathChange::Full => Some(NewPath::Full(text(f.path))),
         PathChange::Prefix => Some(NewPath::Prefix(text(f.path))),
     };
-    let filters = |index| match s.filter(index) {
+    match s.filter(index) {
         None => Filters::default(),
         Some(f) => Filters {
             request: edit(f.request),
@@ -132,22 +172,5 @@ pub fn read(s: &Snapshot) -> Table {
                 path: path(&f.url),
             }),
         },
-    };
-    let rule = |r: &snapshot::Route| ServedRule {
-        name: text(r.name),
-        hosts: s
-            .hosts
-            .span(r.hosts)
-            .iter()
-            .map(|h| {
-                let listener = &listeners[h.listener as usize];
-                ((listener.gateway.clone(), listener.section.clone()), text(h.hostname))
-            })
-            .collect(),
-        matches: s.matches.span(r.matches).iter().map(to_match).collect(),
-        backends: s.backends.span(r.backends).iter().map(backend).collect(),
-        filters: filters(r.filter),
-    };
-    let rules = s.routes.as_slice().iter().map(rule).collect();
-    Table { listeners, rules }
+    }
 }

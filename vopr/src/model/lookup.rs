@@ -1,14 +1,17 @@
 //! What a table says about a request: which backends may answer it.
 
 use super::object::{Edit, Match, NewPath, Redirect};
-use super::table::{ServedRule, Table, intersect};
+use super::table::{Served, ServedRule, Table, intersect};
 use crate::ledger::Request;
+use std::net::SocketAddr;
 
 /// Who may answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// No listener or no rule: 404.
     NotFound,
+    /// The certificate of another listener was shown: 421 (GEP-3567).
+    Misdirected,
     /// No backend resolves, or none has a weight: 500.
     Failed,
     /// One of `names`; or, when a share of the requests goes to a reference that does not resolve,
@@ -51,7 +54,8 @@ fn edited(original: &str, edit: &Option<Edit>) -> Option<String> {
 
 /// HTTPRequestRedirectFilter: where a request is sent.
 fn location(redirect: &Redirect, rule: &ServedRule, request: &Request) -> String {
-    let scheme = redirect.scheme.as_deref().unwrap_or("http");
+    let own = if request.secured.is_some() { "https" } else { "http" };
+    let scheme = redirect.scheme.as_deref().unwrap_or(own);
     let host = redirect.hostname.as_deref().unwrap_or(&request.host);
     let well_known = if scheme == "https" { 443 } else { 80 };
     // The port of the listener, when neither port nor scheme is given.
@@ -86,15 +90,22 @@ fn target(new: &Option<NewPath>, rule: &ServedRule, request: &Request) -> String
 }
 
 impl Table {
+    /// The most specific listener for a host, at an address: only that one counts.
+    pub fn listener(&self, address: SocketAddr, host: &str) -> Option<&Served> {
+        let on_bind = self.listeners.iter().filter(|l| l.binds.contains(&address));
+        let allowing = on_bind.filter(|l| matches_host(&l.hostname, host));
+        allowing.max_by_key(|l| specificity(&l.hostname))
+    }
+
     /// The answer to a request.
     pub fn answer(&self, request: &Request) -> Answer {
-        let on_bind = self.listeners.iter().filter(|l| l.binds.contains(&request.address));
-        let allowing = on_bind.filter(|l| matches_host(&l.hostname, &request.host));
-        // Only the most specific listener counts.
-        let Some(listener) = allowing.max_by_key(|l| specificity(&l.hostname)) else {
+        let Some(listener) = self.listener(request.address, &request.host) else {
             return Answer::NotFound;
         };
         let id = (listener.gateway.clone(), listener.section.clone());
+        if request.secured.as_ref().is_some_and(|secured| *secured != id) {
+            return Answer::Misdirected;
+        }
         let mut candidates: Vec<(Rank, &ServedRule)> = Vec::new();
         for (order, rule) in self.rules.iter().enumerate() {
             for (place, hostname) in &rule.hosts {
@@ -166,6 +177,10 @@ fn specificity(hostname: &str) -> (u32, usize) {
 
 /// Whether a hostname of a listener or route is for a host.
 pub fn matches_host(pattern: &str, host: &str) -> bool {
+    // No host is for those alone that are for all.
+    if host.is_empty() {
+        return pattern.is_empty();
+    }
     pattern == host || (pattern.is_empty() || pattern.starts_with("*.")) && intersect(pattern, host)
 }
 

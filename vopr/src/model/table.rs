@@ -4,6 +4,7 @@
 //! requests (`lookup`). Written from the Gateway API's text; every rule stands here once.
 
 use super::object::*;
+use super::secret::{Pair, Pairs};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
@@ -19,6 +20,8 @@ pub struct Served {
     pub section: String,
     pub hostname: String,
     pub binds: Vec<SocketAddr>,
+    /// HTTPS when there are some.
+    pub certificates: Vec<Pair>,
 }
 
 /// One rule of a route, where some listener serves it.
@@ -38,36 +41,50 @@ pub struct ServedRule {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     pub listeners: Vec<Served>,
+    /// All that there are in it, by name.
+    pub certificates: Vec<Pair>,
     pub rules: Vec<ServedRule>,
 }
 
-struct World<'w> {
-    objects: &'w [Rc<Object>],
+pub(super) struct World<'w> {
+    pub(super) objects: &'w [Rc<Object>],
+    pub(super) pairs: &'w Pairs,
 }
 
-/// Works out the table. `objects`: those that are admitted; the controller's name.
-pub fn derive(objects: &[Rc<Object>], controller: &str) -> Table {
+/// The oldest first.
+pub(super) fn by_age(objects: &[Rc<Object>]) -> Vec<Rc<Object>> {
     let mut by_age: Vec<Rc<Object>> = objects.to_vec();
     by_age.sort_by(|a, b| (a.created, &a.key).cmp(&(b.created, &b.key)));
-    let world = World { objects: &by_age };
+    by_age
+}
+
+/// Works out the table. `objects`: those that are admitted; the pairs of Secrets; the controller's
+/// name.
+pub fn derive(objects: &[Rc<Object>], pairs: &Pairs, controller: &str) -> Table {
+    let by_age = by_age(objects);
+    let world = World { objects: &by_age, pairs };
     let gateways = world.gateways(controller);
     let listeners = world.listeners(&gateways);
     let mut rules = Vec::new();
     for object in by_age.iter().filter(|o| o.key.0 == Kind::Route) {
         world.rules(object, &listeners, &mut rules);
     }
-    Table { listeners, rules }
+    let mut certificates: Vec<Pair> =
+        listeners.iter().flat_map(|l| l.certificates.iter().cloned()).collect();
+    certificates.sort();
+    certificates.dedup();
+    Table { listeners, certificates, rules }
 }
 
 impl World<'_> {
-    fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Rc<Object>> {
+    pub(super) fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Rc<Object>> {
         let key = (kind, namespace.to_string(), name.to_string());
         self.objects.iter().find(|o| o.key == key)
     }
 
     /// Gateways of our classes with their addresses: kept ones first, then the lowest free one for
     /// the oldest.
-    fn gateways(&self, controller: &str) -> Vec<(Rc<Object>, Option<Ipv4Addr>)> {
+    pub(super) fn gateways(&self, controller: &str) -> Vec<(Rc<Object>, Option<Ipv4Addr>)> {
         let ours = |o: &&Rc<Object>| match &o.spec {
             Spec::Gateway { class, .. } => self.get(Kind::Class, "", class).is_some_and(
                 |c| matches!(&c.spec, Spec::Class { controller: name } if name == controller),
@@ -98,11 +115,17 @@ impl World<'_> {
                 continue;
             };
             for listener in listeners {
+                let (certificates, _) = self.certificates(&gateway.key.1, listener);
+                if certificates.is_empty() && !listener.certificates.is_empty() {
+                    // Nothing to serve it with.
+                    continue;
+                }
                 served.push(Served {
                     gateway: format!("{}/{}", gateway.key.1, gateway.key.2),
                     section: listener.name.clone(),
                     hostname: listener.hostname.clone(),
                     binds: vec![SocketAddr::new(IpAddr::V4(*address), listener.port)],
+                    certificates,
                 });
             }
         }
@@ -167,15 +190,25 @@ impl World<'_> {
         }
     }
 
+    /// ReferenceGrant: whether objects of a namespace may refer to this one.
+    pub(super) fn permits(
+        &self,
+        of: Referrer,
+        from: &str,
+        (namespace, name): (&str, &str),
+    ) -> bool {
+        let permits = |o: &Rc<Object>| {
+            o.key.1 == namespace
+                && matches!(&o.spec, Spec::Grant { of: o, from: f, to }
+                    if *o == of && f == from && to.as_ref().is_none_or(|t| *t == name))
+        };
+        namespace == from || self.objects.iter().any(permits)
+    }
+
     /// The endpoints of a backendRef; None when it does not resolve.
     fn endpoints(&self, from: &str, backend: &Backend) -> Option<Vec<SocketAddr>> {
         let namespace = backend.namespace.as_deref().unwrap_or(from);
-        let permits = |o: &&Rc<Object>| {
-            o.key.1 == namespace
-                && matches!(&o.spec, Spec::Grant { from: f, to }
-                    if f == from && to.as_ref().is_none_or(|t| *t == backend.name))
-        };
-        if namespace != from && !self.objects.iter().any(|o| permits(&o)) {
+        if !self.permits(Referrer::Routes, from, (namespace, &backend.name)) {
             return None;
         }
         let service = self.get(Kind::Service, namespace, &backend.name)?;

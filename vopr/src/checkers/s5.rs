@@ -1,0 +1,56 @@
+//! S5, of certificates: a Gateway's status says which listeners have what they need to be served,
+//! and the reason of the first certificateRef with a problem.
+
+use crate::model::certificates::{Said, conditions};
+use crate::model::object::Object;
+use crate::model::secret::Pairs;
+use crate::network::Network;
+use crate::router::parse;
+use crate::workload::CONTROLLER;
+use serval::resource::document::{Document, Value};
+use serval::stdx::zeroed_box;
+use std::rc::Rc;
+
+/// A status of a Gateway is on its way, worked out from these objects and pairs; how many of its
+/// listeners have a certificateRef with a problem, and a pair that stays.
+pub fn written(
+    gateway: &str,
+    body: &str,
+    (objects, pairs): (&[Rc<Object>], &Pairs),
+    net: &mut Network,
+) -> (u64, u64) {
+    let mut document = zeroed_box::<Document>();
+    assert!(parse(body.as_bytes(), &mut document), "statuses are JSON: {body}");
+    let said = conditions(objects, pairs, CONTROLLER);
+    let (mut problems, mut kept) = (0, 0);
+    let listeners = document.root().get("listeners");
+    for listener in listeners.iter().flat_map(|l| l.items()) {
+        let (section, resolved) = (listener.text("name"), condition(listener, "ResolvedRefs"));
+        let programmed = condition(listener, "Programmed");
+        let wanted = said.iter().find(|s| s.gateway == gateway && s.section == section);
+        let fits = |wanted: &Said| {
+            let holds = if wanted.resolved == "ResolvedRefs" { "True" } else { "False" };
+            let invalid = ("False".to_string(), "Invalid".to_string());
+            resolved == (holds.to_string(), wanted.resolved.to_string())
+                && (programmed == invalid) != wanted.is_served
+        };
+        if !wanted.is_some_and(fits) {
+            let text = format!(
+                "{gateway} {section}: ResolvedRefs {resolved:?}, Programmed {programmed:?}, \
+                 wanted {wanted:?}"
+            );
+            net.trace.violated(net.now, "S5", text);
+        }
+        problems += u64::from(wanted.is_some_and(|w| w.resolved != "ResolvedRefs"));
+        kept += u64::from(wanted.is_some_and(|w| w.is_kept));
+    }
+    (problems, kept)
+}
+
+/// Status and reason of a condition.
+fn condition(listener: Value<'_>, kind: &str) -> (String, String) {
+    let conditions = listener.get("conditions");
+    let mut conditions = conditions.iter().flat_map(|c| c.items());
+    let found = conditions.find(|c| c.text("type") == kind);
+    found.map_or_else(Default::default, |c| (c.text("status").into(), c.text("reason").into()))
+}
