@@ -160,7 +160,7 @@ impl Clients {
         let mut binds: Vec<SocketAddr> = net
             .listening(Node::Router(router))
             .into_iter()
-            .filter(|a| a.port() != crate::router::admin_address(0).port())
+            .filter(|a| a.port() != crate::router::ADMIN_PORT)
             .collect();
         if binds.is_empty() {
             return;

@@ -6,15 +6,17 @@
 use crate::api_server::{Api, api_address};
 use crate::checkers::{s3, s5, s9};
 use crate::model::object::{Kind as ModelKind, Object};
+use crate::model::roster::{Roster, SERVICE};
 use crate::model::secret::{CANARY, Pairs};
+use crate::model::table::Setup;
 use crate::network::{EndId, Event as Due, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::router::{admin_address, clocks, parse, router_of};
 use crate::shadow::Shadow;
 use crate::tables::Tables;
 use crate::workload::CONTROLLER;
-use serval::config::Report;
 use serval::config::client::{Answer, Ask, Client, HEAD_BYTES};
 use serval::config::fleet::Fleet;
+use serval::config::{Report, Source};
 use serval::controller::{Controller, StatusQueue};
 use serval::kube::Trouble;
 use serval::kube::kind::Watched;
@@ -95,6 +97,9 @@ pub struct Process {
     watchers: Vec<Watcher>,
     syncs: Sockets<HEAD_BYTES, { MAX_REPORTS_AT_ONCE as usize }>,
     pushes: Sockets<{ MAX_RECORD_SIZE_BYTES as usize }, { MAX_PUSHES_AT_ONCE as usize }>,
+    setup: Setup,
+    /// What the controller must know of the routers.
+    routers: Roster,
     /// The roster that the sockets know.
     roster: u64,
     document: Box<Document>,
@@ -115,6 +120,8 @@ pub struct Counts {
     pub compared: u64,
     /// Pairs that stay of Secrets that went bad, in statuses.
     pub pairs_kept: u64,
+    /// Addresses that were left out since their routers were silent, in statuses.
+    pub silent: u64,
     /// certificateRefs that do not resolve, in statuses.
     pub ref_problems: u64,
 }
@@ -129,19 +136,31 @@ pub struct Around<'a> {
 
 impl Process {
     /// A controller that begins.
-    pub fn start(prng: &mut Prng, routers: usize, caps: &Capacities, net: &mut Network) -> Process {
+    pub fn start(
+        prng: &mut Prng,
+        routers: usize,
+        caps: &Capacities,
+        setup: Setup,
+        net: &mut Network,
+    ) -> Process {
         let mut controller = zeroed_box::<Controller>();
         let settings = Settings {
             controller: Short::new(CONTROLLER).expect("short enough"),
             standalone: false,
-            pool: AddressPool::parse("10.240.0.1-10.240.0.3").expect("three addresses"),
+            pool: match setup.in_nodes {
+                true => AddressPool::default(),
+                false => AddressPool::parse("10.240.0.1-10.240.0.3").expect("three addresses"),
+            },
             gateway_service: Key::default(),
-            router_service: Key::default(),
+            router_service: match setup.in_nodes {
+                true => Key::new(SERVICE.0, SERVICE.1).expect("short names"),
+                false => Key::default(),
+            },
         };
         controller.init(settings, caps);
         controller.set_vet(vet);
-        for router in 0..routers {
-            assert!(controller.add_router(admin_address(router), clocks(net.now)));
+        for router in (0..routers).filter(|_| !setup.in_nodes) {
+            assert!(controller.add_router(admin_address(router, 0), clocks(net.now)));
         }
         let watchers = Watched::ALL.into_iter().zip(ModelKind::ALL).map(|(kind, model)| {
             let mut watch = zeroed_box::<Watch>();
@@ -168,6 +187,8 @@ impl Process {
             watchers,
             syncs: Sockets::new(),
             pushes: Sockets::new(),
+            setup,
+            routers: Roster::default(),
             roster: u64::MAX,
             document: zeroed_box::<Document>(),
             epoch: Epoch::Waiting(net.now + patience),
@@ -332,12 +353,16 @@ impl Process {
         self.relist(api, around);
         self.ask_reports(around);
         self.take_epoch(api, around.net);
-        if self.controller.tick(now) {
+        let has_published = self.controller.tick(now);
+        if self.controller.is_synced() {
+            self.routers.follow(&self.watchers[ModelKind::Slice as usize].shadow.objects());
+        }
+        if has_published {
             around.counts.generations += 1;
             let published = self.controller.published().expect("just published");
             let exact = self.is_exact();
             around.counts.compared += u64::from(exact);
-            let told = (&self.objects()[..], self.pairs());
+            let told = (&self.objects()[..], self.pairs(), self.setup);
             let table = s3::published(published, told, exact, around.net);
             around.tables.publish(published.identity.checksum, Rc::new(table));
         }
@@ -360,13 +385,25 @@ impl Process {
         let kinds = [ModelKind::Class, ModelKind::Gateway, ModelKind::Secret, ModelKind::Grant];
         let is_exact = kinds.iter().all(|&kind| !self.watchers[kind as usize].shadow.is_behind);
         let objects = if is_exact { self.objects() } else { Vec::new() };
+        let knows_routers = !self.watchers[ModelKind::Slice as usize].shadow.is_behind;
+        let (addresses, silent) = self.routers.addresses(around.net.now);
         for order in &self.orders[first..] {
             s9::shown("a status", order.body.as_bytes(), around.net);
             if is_exact && order.kind == Kind::Gateway {
-                let (name, told) = (order.key.to_string(), (&objects[..], self.pairs()));
+                let (name, told) =
+                    (order.key.to_string(), (&objects[..], self.pairs(), self.setup));
                 let (problems, kept) = s5::written(&name, &order.body, told, around.net);
                 around.counts.ref_problems += problems;
                 around.counts.pairs_kept += kept;
+                // Of those that are refused for their number other things are said.
+                let key =
+                    (ModelKind::Gateway, order.key.namespace.as_str(), order.key.name.as_str());
+                let is_admitted =
+                    objects.iter().any(|o| (o.key.0, o.key.1.as_str(), o.key.2.as_str()) == key);
+                if is_admitted && self.setup.in_nodes && knows_routers {
+                    s5::reached(&name, &order.body, &addresses, around.net);
+                    around.counts.silent += silent;
+                }
             }
         }
     }
@@ -420,6 +457,8 @@ impl Process {
                 let report = Report::read(self.document.root());
                 let report = report.expect("a router's report can be read");
                 self.controller.report(address, &report, now);
+                let is_configured = report.source != Source::None;
+                self.routers.heard(address, is_configured, around.net.now);
             }
             self.syncs.fleet.answered(slot, now.mono + period);
         }
@@ -477,6 +516,8 @@ impl Process {
         let pause = if answer.status == 200 {
             assert!(parse(self.pushes.body(slot), &mut self.document), "a report is JSON");
             let report = Report::read(self.document.root()).expect("a report can be read");
+            let is_configured = report.source != Source::None;
+            self.routers.heard(address, is_configured, around.net.now);
             self.controller.push_taken(address, answer.identity, Some(&report), now)
         } else {
             let text = format!("router {address} answered {} to a push", answer.status);

@@ -7,17 +7,19 @@
 use crate::api_server::Api;
 use crate::backend::Backends;
 use crate::capacities::small;
-use crate::checkers::{d1, d3, d4, d9, d11, l1, l3, s1};
+use crate::checkers::{d1, d3, d4, d9, d11, l1, l2, l3, s1};
 use crate::client::{Clients, Outcome};
 use crate::controller::{Around, Counts, Process};
 use crate::faults::{Fault, Injected};
 use crate::ledger::Ledger;
 use crate::model::lookup::{FROM_BACKEND, FROM_CLIENT};
+use crate::model::object::{Endpoint, Kind, Spec};
+use crate::model::roster::SERVICE;
 use crate::model::secret::Pairs;
 use crate::model::table::Table;
 use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::replay::Replays;
-use crate::router::Router;
+use crate::router::{ADMIN_PORT, NODES, Router};
 use crate::seed::{Options, Rate};
 use crate::status_api;
 use crate::tables::Tables;
@@ -25,6 +27,7 @@ use crate::target;
 use crate::trace::{Trace, Violation};
 use crate::workload::Workload;
 use serval::stdx::Prng;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 /// Routers of a run.
@@ -36,8 +39,11 @@ const CONVERGE_WITHIN: Time = 50 * SECOND;
 /// They must stay so for so long, without clients from `CLIENTS_STAY` on.
 const STAY: Time = 22 * SECOND;
 const CLIENTS_STAY: Time = 14 * SECOND;
-/// The final state had to stay so long before a Secret goes bad.
-const SPOIL_AFTER: Time = 3 * SECOND;
+/// The final state had to stay so long before something disturbs it.
+const CALM: Time = 3 * SECOND;
+/// Then a router is silent for so long; its addresses are gone after `HEARD_NO_MORE`.
+const SILENCE: Time = 15 * SECOND;
+const HEARD_NO_MORE: Time = 11 * SECOND;
 /// Statuses follow what is served within so long.
 const FOLLOW: Time = 5 * SECOND;
 /// A watch that the server answered with errors may come back so late (BACKOFF_ERROR_MAX_MS).
@@ -88,6 +94,14 @@ pub struct Summary {
     pub violations: Vec<Violation>,
 }
 
+/// What disturbed the final state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Calm {
+    Whole,
+    SecretWentBad,
+    Over,
+}
+
 /// All nodes.
 #[expect(missing_debug_implementations, reason = "machines are large")]
 pub struct Sim {
@@ -111,8 +125,10 @@ pub struct Sim {
     converged: Option<Time>,
     /// When they came to it.
     reached: Time,
-    /// A Secret was made unusable since.
-    is_spoiled: bool,
+    /// What happened since.
+    calm: Calm,
+    /// A router is silent since then, if ever.
+    silent_from: Time,
     /// (pushes, status writes, swaps) then.
     settled: (u64, u64, u64),
     is_over: bool,
@@ -153,7 +169,8 @@ impl Sim {
             is_healed: false,
             converged: None,
             reached: 0,
-            is_spoiled: false,
+            calm: Calm::Whole,
+            silent_from: Time::MAX / 2,
             settled: (0, 0, 0),
             is_over: false,
         }
@@ -166,6 +183,7 @@ impl Sim {
         for router in &mut self.routers {
             router.start(&mut self.net);
         }
+        self.write_endpoints();
         if self.options.bind_failures != Rate::Off {
             // The first binds fail; nobody knows when there will be others.
             for process in self.routers.iter_mut().filter_map(|r| r.process.as_mut()) {
@@ -186,7 +204,8 @@ impl Sim {
 
     fn start_controller(&mut self) {
         let mut prng = Prng::new(self.prng.next_u64());
-        self.controller = Some(Process::start(&mut prng, ROUTERS, &small(), &mut self.net));
+        self.controller =
+            Some(Process::start(&mut prng, ROUTERS, &small(), self.api.setup, &mut self.net));
     }
 
     /// A push that is replayed on purpose, else the controller's own connection.
@@ -348,7 +367,35 @@ impl Sim {
             }
             Step::Heal => self.heal(),
             Step::Check => self.converge(),
+            Step::Endpoints => self.write_endpoints(),
         }
+    }
+
+    /// Writes the endpoints of the routers' Service, as routers run now.
+    fn write_endpoints(&mut self) {
+        if !self.options.in_nodes {
+            return;
+        }
+        let endpoint = |r: &Router| {
+            let IpAddr::V4(address) = r.address().ip() else { unreachable!("nodes have IPv4") };
+            // By publishNotReadyAddresses all are ready.
+            let serving = r.process.is_some();
+            Endpoint { address, ready: true, serving, terminating: false }
+        };
+        let (namespace, service, port) = SERVICE;
+        let spec = Spec::Slice {
+            service: service.to_string(),
+            ports: vec![(port.to_string(), ADMIN_PORT)],
+            endpoints: self.routers.iter().map(endpoint).collect(),
+        };
+        let key = (Kind::Slice, namespace.to_string(), service.to_string());
+        self.api.apply(key, spec, self.net.now);
+    }
+
+    /// Endpoints follow later what becomes of routers.
+    fn write_endpoints_later(&mut self) {
+        let at = self.net.now + self.prng.below(3 * SECOND);
+        self.net.schedule(at, Event::Step(Step::Endpoints));
     }
 
     /// Perhaps something breaks.
@@ -380,7 +427,8 @@ impl Sim {
         }
         if options.replays.happens(&mut self.prng) {
             let router = self.prng.below(ROUTERS as u64) as usize;
-            self.replays.replay(router, &mut self.net);
+            let address = self.routers[router].address();
+            self.replays.replay(router, address, &mut self.net);
         }
         if options.bind_failures.happens(&mut self.prng) {
             let i = self.prng.below(ROUTERS as u64) as usize;
@@ -405,6 +453,13 @@ impl Sim {
             file.truncate(if self.prng.chance(1, 2) { 0 } else { keep });
             self.net.injected.add(Fault::LostFiles);
         }
+        if self.options.in_nodes && self.prng.chance(1, 2) {
+            self.routers[i].on = (self.routers[i].on + 1) % NODES;
+            self.net.injected.add(Fault::Moves);
+        }
+        if self.options.in_nodes {
+            self.write_endpoints_later();
+        }
         self.net.schedule(later, Event::Step(Step::Restart(Node::Router(i))));
     }
 
@@ -412,6 +467,9 @@ impl Sim {
         match node {
             Node::Router(i) if self.routers[i].process.is_none() => {
                 self.routers[i].start(&mut self.net);
+                if self.options.in_nodes {
+                    self.write_endpoints_later();
+                }
                 self.look(i);
             }
             Node::Controller if self.controller.is_none() => self.start_controller(),
@@ -438,6 +496,34 @@ impl Sim {
         self.net.schedule(self.net.now + SECOND, Event::Step(Step::Check));
     }
 
+    /// In the calm of the final state something happens that only statuses may follow.
+    fn disturb(&mut self) {
+        let now = self.net.now;
+        self.calm = match self.calm {
+            Calm::Whole => {
+                // The last good pair stays.
+                self.workload.spoil(&mut self.api, now);
+                Calm::SecretWentBad
+            }
+            _ => {
+                // A router is not heard for a while, and clients are served as before.
+                if self.options.in_nodes {
+                    self.silent_from = now;
+                    self.net.cut(Node::Controller, Node::Router(ROUTERS - 1), now + SILENCE);
+                }
+                Calm::Over
+            }
+        };
+    }
+
+    /// The first so many routers are those that Gateways are reached at.
+    fn check_addresses(&mut self, routers: usize) {
+        if self.options.in_nodes {
+            let nodes = self.routers[..routers].iter().map(|r| r.address().ip());
+            l2::reached(&self.api, &nodes.collect::<Vec<IpAddr>>(), &mut self.net);
+        }
+    }
+
     /// Looks whether the final state is reached, and stays.
     fn converge(&mut self) {
         let now = self.net.now;
@@ -447,6 +533,10 @@ impl Sim {
             let lacks = l1::lacks(r, &wanted)?;
             Some(format!("router {}: {lacks}", r.index))
         });
+        let heard = self.silent_from + HEARD_NO_MORE..self.silent_from + SILENCE;
+        if self.calm == Calm::Over && heard.contains(&now) {
+            self.check_addresses(ROUTERS - 1);
+        }
         let swaps = self.routers.iter().map(|r| r.swaps).sum();
         let counted = (self.counts.pushes, self.api.status_writes, swaps);
         let late = (HEAL_AT + LATE).max(self.reached + FOLLOW);
@@ -469,10 +559,8 @@ impl Sim {
                 let text = format!("(pushes, writes, swaps) go on: {counted:?}");
                 self.net.trace.violated(now, "L1", text);
             }
-            (None, Some(since)) if !self.is_spoiled && now >= since + SPOIL_AFTER => {
-                // Only statuses may follow: the last good pair stays.
-                self.is_spoiled = true;
-                self.workload.spoil(&mut self.api, now);
+            (None, Some(since)) if self.calm != Calm::Over && now >= since + CALM => {
+                self.disturb();
                 self.reached = now + LATE;
             }
             (None, Some(since)) => {
@@ -481,6 +569,7 @@ impl Sim {
                     for router in &self.routers {
                         d11::at_rest(router, &mut self.net);
                     }
+                    self.check_addresses(ROUTERS);
                     self.is_over = true;
                 }
             }
@@ -505,6 +594,7 @@ impl Sim {
         }
         injected.set(Fault::Replays, self.replays.sent);
         injected.set(Fault::OverCapacity, self.counts.refusals);
+        injected.set(Fault::Silence, self.counts.silent);
         let trace = &mut self.net.trace;
         Summary {
             seconds: self.net.now / SECOND,

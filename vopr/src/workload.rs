@@ -10,6 +10,7 @@ use crate::client::HOSTS;
 use crate::io::BACKEND_NET;
 use crate::model::lookup::matches_host;
 use crate::model::object::*;
+use crate::model::roster::SERVICE;
 use crate::model::secret::{Flaw, Pairs};
 use crate::model::table::ServedRule;
 use crate::network::Time;
@@ -264,7 +265,8 @@ impl Workload {
         let count = api.objects.keys().filter(|k| k.0 == kind).count() as u32;
         let most = self.most(kind);
         if self.prng.chance(1, 5) || count >= most && self.prng.chance(1, 2) {
-            let keys: Vec<Key> = api.objects.keys().filter(|k| k.0 == kind).cloned().collect();
+            let fits = |k: &&Key| k.0 == kind && k.1 != SERVICE.0;
+            let keys: Vec<Key> = api.objects.keys().filter(fits).cloned().collect();
             let first = kind == Kind::Gateway && count <= 1;
             if !keys.is_empty() && !first {
                 let key = self.of(&keys);

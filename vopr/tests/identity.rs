@@ -33,6 +33,7 @@ impl World {
         let mut options = Options::of(7, false);
         options.api_faults = Rate::Off;
         options.bookmarks = Rate::Off;
+        options.in_nodes = false;
         let trace = Trace::new(false);
         let mut net = Network::new(options.child("network"), options.network, trace);
         net.heal();
@@ -59,7 +60,13 @@ impl World {
 
     fn add_controller(&mut self) {
         let mut prng = self.options.child(&format!("controller{}", self.net.now));
-        self.controllers.push(Process::start(&mut prng, 1, &small(), &mut self.net));
+        self.controllers.push(Process::start(
+            &mut prng,
+            1,
+            &small(),
+            self.api.setup,
+            &mut self.net,
+        ));
     }
 
     fn run(&mut self, seconds: u64) {
@@ -177,7 +184,7 @@ fn an_older_push_is_refused() {
     world.assert_final();
     let swaps = world.router.swaps;
     for _ in 0..8 {
-        world.replays.replay(0, &mut world.net);
+        world.replays.replay(0, world.router.address(), &mut world.net);
         world.run(2);
     }
     world.assert_final();

@@ -8,13 +8,10 @@ use crate::model::object::{Kind, Object};
 use crate::model::secret::Pairs;
 use crate::model::table::{Table, derive};
 use crate::router::Router;
-use crate::workload::CONTROLLER;
 use std::rc::Rc;
 
-/// The table of the API server's state: the first of each kind by age, as many as are admitted.
-/// `pairs`: what the controller keeps of Secrets that became unusable.
-pub fn wanted(api: &Api, pairs: Pairs) -> Table {
-    let mut pairs = pairs;
+/// Of the API server's objects the first of each kind by age, as many as are admitted.
+pub fn admitted(api: &Api) -> Vec<Rc<Object>> {
     let mut admitted: Vec<Rc<Object>> = Vec::new();
     for kind in Kind::ALL {
         let of_kind = api.objects.values().filter(|o| o.key.0 == kind);
@@ -22,8 +19,15 @@ pub fn wanted(api: &Api, pairs: Pairs) -> Table {
         of_kind.sort_by(|a, b| (a.created, &a.key).cmp(&(b.created, &b.key)));
         admitted.extend(of_kind.into_iter().take(ADMITTED[kind as usize] as usize));
     }
+    admitted
+}
+
+/// The table of the API server's state. `pairs`: what the controller keeps of Secrets that became
+/// unusable.
+pub fn wanted(api: &Api, pairs: Pairs) -> Table {
+    let (admitted, mut pairs) = (admitted(api), pairs);
     admitted.iter().for_each(|object| pairs.take(object));
-    normal(derive(&admitted, &pairs, CONTROLLER))
+    normal(derive(&admitted, &pairs, api.setup))
 }
 
 /// What a router lacks; None when it serves what it must.

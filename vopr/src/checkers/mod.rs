@@ -7,6 +7,7 @@ pub mod d4;
 pub mod d5;
 pub mod d9;
 pub mod l1;
+pub mod l2;
 pub mod l3;
 pub mod s1;
 pub mod s3;

@@ -3,9 +3,8 @@
 
 use crate::model::object::{EDITED, Edit, Filters, Match, NewPath, Object, Redirect, Rewrite};
 use crate::model::secret::{Pair, Pairs};
-use crate::model::table::{Served, ServedRule, Table, derive};
+use crate::model::table::{Served, ServedRule, Setup, Table, derive};
 use crate::network::Network;
-use crate::workload::CONTROLLER;
 use serval::config::Snapshot;
 use serval::config::filter::{PathChange, UrlAction, UrlFilter};
 use serval::config::snapshot::{self, POOL_INVALID, PathKind};
@@ -17,7 +16,7 @@ use std::rc::Rc;
 /// stores may lack some of them.
 pub fn published(
     snapshot: &Snapshot,
-    (objects, pairs): (&[Rc<Object>], &Pairs),
+    (objects, pairs, setup): (&[Rc<Object>], &Pairs, Setup),
     exact: bool,
     net: &mut Network,
 ) -> Table {
@@ -30,7 +29,7 @@ pub fn published(
     if !exact {
         return got;
     }
-    let wanted = normal(derive(objects, pairs, CONTROLLER));
+    let wanted = normal(derive(objects, pairs, setup));
     if got != wanted {
         let text = format!("{epoch}.{generation}: {}", difference(&got, &wanted));
         net.trace.violated(net.now, "S3", text);

@@ -1,12 +1,12 @@
-//! S5, of certificates: a Gateway's status says which listeners have what they need to be served,
-//! and the reason of the first certificateRef with a problem.
+//! S5, of Gateways: a status says which listeners have what they need to be served, the reason of
+//! the first certificateRef with a problem, and the addresses of the nodes with a ready router.
 
 use crate::model::certificates::{Said, conditions};
 use crate::model::object::Object;
 use crate::model::secret::Pairs;
+use crate::model::table::Setup;
 use crate::network::Network;
 use crate::router::parse;
-use crate::workload::CONTROLLER;
 use serval::resource::document::{Document, Value};
 use serval::stdx::zeroed_box;
 use std::rc::Rc;
@@ -16,12 +16,12 @@ use std::rc::Rc;
 pub fn written(
     gateway: &str,
     body: &str,
-    (objects, pairs): (&[Rc<Object>], &Pairs),
+    (objects, pairs, setup): (&[Rc<Object>], &Pairs, Setup),
     net: &mut Network,
 ) -> (u64, u64) {
     let mut document = zeroed_box::<Document>();
     assert!(parse(body.as_bytes(), &mut document), "statuses are JSON: {body}");
-    let said = conditions(objects, pairs, CONTROLLER);
+    let said = conditions(objects, pairs, setup);
     let (mut problems, mut kept) = (0, 0);
     let listeners = document.root().get("listeners");
     for listener in listeners.iter().flat_map(|l| l.items()) {
@@ -45,6 +45,19 @@ pub fn written(
         kept += u64::from(wanted.is_some_and(|w| w.is_kept));
     }
     (problems, kept)
+}
+
+/// The same status, of its addresses: those of the nodes with a ready router.
+pub fn reached(gateway: &str, body: &str, wanted: &[String], net: &mut Network) {
+    let mut document = zeroed_box::<Document>();
+    assert!(parse(body.as_bytes(), &mut document), "statuses are JSON: {body}");
+    let addresses = document.root().get("addresses");
+    let addresses = addresses.iter().flat_map(|a| a.items()).map(|a| a.text("value"));
+    let addresses: Vec<&str> = addresses.collect();
+    if addresses != wanted {
+        let text = format!("{gateway}: addresses {addresses:?}, not {wanted:?}");
+        net.trace.violated(net.now, "S5", text);
+    }
 }
 
 /// Status and reason of a condition.

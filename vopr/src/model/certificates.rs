@@ -5,7 +5,7 @@
 
 use super::object::*;
 use super::secret::{Pair, Pairs};
-use super::table::{World, by_age};
+use super::table::{Served, Setup, World, by_age};
 use std::rc::Rc;
 
 /// What must be said of a listener.
@@ -16,28 +16,32 @@ pub struct Said {
     pub section: String,
     /// Reason of ResolvedRefs.
     pub resolved: &'static str,
-    /// Its Gateway has an address, and it has a certificate, or needs none.
+    /// It has a place at an address of its Gateway, and a certificate or needs none.
     pub is_served: bool,
     /// A pair stays of a Secret that cannot be used any more.
     pub is_kept: bool,
 }
 
 /// The conditions of all listeners of the controller.
-pub fn conditions(objects: &[Rc<Object>], pairs: &Pairs, controller: &str) -> Vec<Said> {
+pub fn conditions(objects: &[Rc<Object>], pairs: &Pairs, setup: Setup) -> Vec<Said> {
     let by_age = by_age(objects);
     let world = World { objects: &by_age, pairs };
     let mut said = Vec::new();
-    for (object, address) in world.gateways(controller) {
+    let gateways = world.gateways(setup);
+    let served = world.listeners(&gateways);
+    for (object, _) in gateways {
         let Spec::Gateway { listeners, .. } = &object.spec else { continue };
         for listener in listeners {
             let (pairs, problem) = world.certificates(&object.key.1, listener);
+            let gateway = format!("{}/{}", object.key.1, object.key.2);
+            let section = listener.name.clone();
+            let is_it = |s: &Served| s.gateway == gateway && s.section == section;
             said.push(Said {
-                gateway: format!("{}/{}", object.key.1, object.key.2),
-                section: listener.name.clone(),
                 resolved: problem.unwrap_or("ResolvedRefs"),
-                is_served: address.is_some()
-                    && (listener.certificates.is_empty() || !pairs.is_empty()),
+                is_served: served.iter().any(is_it),
                 is_kept: pairs.iter().any(|pair| world.is_bad(pair)),
+                gateway,
+                section,
             });
         }
     }

@@ -4,5 +4,6 @@
 pub mod certificates;
 pub mod lookup;
 pub mod object;
+pub mod roster;
 pub mod secret;
 pub mod table;
