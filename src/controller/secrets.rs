@@ -142,7 +142,10 @@ impl Controller {
         {
             stores.secrets.load(handle, earlier, &mut decoder.scratch);
             let is_better = !secret.is_usable() || !is_out_of_date(earlier, now.wall);
-            if earlier.is_usable() && is_better {
+            // Another object of the same name begins anew, also when nobody told of the end of the
+            // first: its pair was taken away with it.
+            let is_same = secret.meta.uid == earlier.meta.uid;
+            if is_same && earlier.is_usable() && is_better {
                 secret.keep_pair_of(earlier);
             }
         }
@@ -173,6 +176,7 @@ mod tests {
     use crate::controller::StatusQueue;
     use crate::limits::Capacities;
     use crate::reconcile::Settings;
+    use crate::reconcile::status::Sink;
     use crate::resource::Meta;
     use crate::resource::document::Document;
     use crate::shell::place::boxed_zeroed;
@@ -316,12 +320,45 @@ mod tests {
             controller.tick(at(1));
             assert_eq!(chains(&controller), served, "after {chain}");
         }
-        // Deleted and made anew, it begins anew.
+        // Deleted and made anew, it begins anew; also when the deletion was missed.
+        let anew = secret("ns", "bad").replace(r#""name":"s""#, r#""name":"s","uid":"2""#);
+        take(&mut controller, Kind::Secret, &anew);
+        controller.tick(at(2));
+        assert_eq!(chains(&controller), "");
+        take(&mut controller, Kind::Secret, &secret("ns", "good-3"));
+        controller.tick(at(2));
         controller.delete(Kind::Secret, &Key::new("ns", "s").unwrap());
         controller.tick(at(2));
         take(&mut controller, Kind::Secret, &secret("ns", "bad"));
         controller.tick(at(3));
         assert_eq!(chains(&controller), "");
+    }
+
+    struct Bodies(String);
+
+    impl Sink for Bodies {
+        fn status(&mut self, _: Kind, _: &Meta, _: u64, _: u64, body: &str) {
+            self.0 += body;
+        }
+    }
+
+    #[test]
+    fn a_gateway_without_an_address_publishes_no_key_and_says_what_does_not_resolve() {
+        let mut controller = controller();
+        let older = gateway(r#"{"name":"s"}"#);
+        take(&mut controller, Kind::Gateway, &older);
+        let reference = r#"{"name":"s","namespace":"other"}"#;
+        let younger = gateway(reference).replace(r#""name":"g""#, r#""name":"h""#);
+        take(&mut controller, Kind::Gateway, &younger);
+        take(&mut controller, Kind::ReferenceGrant, GRANT);
+        relist(&mut controller, &[secret("ns", "good"), secret("other", "good-2")]);
+        controller.tick(at(0));
+        assert_eq!(chains(&controller), "good", "there is one address");
+        controller.delete(Kind::ReferenceGrant, &Key::new("other", "x").unwrap());
+        controller.tick(at(1));
+        let mut bodies = Bodies(String::new());
+        controller.all_statuses(at(1), &mut bodies);
+        assert!(bodies.0.contains("RefNotPermitted"), "{}", bodies.0);
     }
 
     #[test]

@@ -271,53 +271,54 @@ fn assign(
     (Span::EMPTY, GatewayProblem::None)
 }
 
-/// Puts binds and listeners of one Gateway into the Snapshot. Routers `in_service`, behind the
-/// loaded Service, bind where it sends them what comes to a listener's port.
+/// Puts binds, listeners and certificates of one Gateway into the Snapshot. Routers `in_service`,
+/// behind the loaded Service, bind where it sends them what comes to a listener's port. What a
+/// listener refers to is looked at in any case, for ResolvedRefs; no key stays that none serves.
 fn serve(stores: &Stores, work: &mut Work, index: u32, in_service: bool, out: &mut Snapshot) {
     let state = work.gateways[index];
-    if state.problem != GatewayProblem::None {
-        return;
-    }
     let Work { decoder, listeners, addresses, .. } = work;
     stores.gateways.load(state.handle, &mut decoder.gateway, &mut decoder.scratch);
     for offset in 0..state.listeners.len {
         let place = &mut listeners[state.listeners.start + offset];
-        if place.problem != ListenerProblem::None {
-            continue;
-        }
         let listener = decoder.gateway.listeners[offset];
-        let port =
-            if in_service { decoder.service.target(listener.port) } else { Some(listener.port) };
-        let Some(port) = port else {
-            place.problem = ListenerProblem::NotInService;
-            continue;
-        };
-        let refs = out.certificate_refs.len();
-        let Ok(resolved) = certificates::resolve(stores, decoder, &listener, out) else {
-            out.certificate_refs.truncate(refs);
-            place.problem = ListenerProblem::CapacityExceeded;
-            continue;
-        };
-        place.certificate = resolved.problem;
-        if listener.certificates.len > 0 && resolved.served.len == 0 {
-            // Nothing to serve it with: ResolvedRefs says so.
-            continue;
+        let (refs, certificates) = (out.certificate_refs.len(), out.certificates.len());
+        let (pem, text) = (out.pem.len(), out.text.len());
+        let resolved = certificates::resolve(stores, decoder, &listener, out);
+        place.certificate = resolved.ok().and_then(|resolved| resolved.problem);
+        if state.problem == GatewayProblem::None && place.problem == ListenerProblem::None {
+            let port = match in_service {
+                true => decoder.service.target(listener.port),
+                false => Some(listener.port),
+            };
+            let at = port.map(|port| (addresses.get(state.addresses), port));
+            let served = resolved.map(|resolved| resolved.served);
+            match add_listener(&decoder.gateway, &listener, at, served, out) {
+                Ok(index) => place.index = index,
+                Err(problem) => place.problem = problem,
+            }
         }
-        let at = (addresses.get(state.addresses), port);
-        match add_listener(&decoder.gateway, &listener, at, resolved.served, out) {
-            Ok(index) => place.index = Some(index),
-            Err(problem) => place.problem = problem,
+        if place.index.is_none() {
+            out.certificate_refs.truncate(refs);
+            out.certificates.truncate(certificates);
+            out.pem.truncate(pem);
+            out.text.truncate(text);
         }
     }
 }
 
+/// None: it has nothing to be served with, as ResolvedRefs says.
 fn add_listener(
     gateway: &Gateway,
     listener: &crate::resource::gateway::Listener,
-    (addresses, port): (impl Iterator<Item = IpAddr>, u16),
-    certificates: Span,
+    at: Option<(impl Iterator<Item = IpAddr>, u16)>,
+    certificates: Result<Span, Full>,
     out: &mut Snapshot,
-) -> Result<u32, ListenerProblem> {
+) -> Result<Option<u32>, ListenerProblem> {
+    let (addresses, port) = at.ok_or(ListenerProblem::NotInService)?;
+    let certificates = certificates.map_err(|Full| ListenerProblem::CapacityExceeded)?;
+    if listener.certificates.len > 0 && certificates.len == 0 {
+        return Ok(None);
+    }
     let protocol = Protocol::parse(gateway.text.get(listener.protocol));
     let protocol = protocol.expect("others were judged before");
     let (binds, attachments, text) = (out.binds.len(), out.attachments.len(), out.text.len());
@@ -354,7 +355,7 @@ fn add_listener(
             binds: out.attachments.span_from(attachments),
             certificates,
         };
-        out.listeners.push(entry).map_err(full)
+        out.listeners.push(entry).map(Some).map_err(full)
     })();
     if added.is_err() {
         out.binds.truncate(binds);

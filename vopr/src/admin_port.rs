@@ -3,6 +3,7 @@
 //! In: bytes of controllers. Out: answers, and whether something else is served now. As
 //! `shell::admin` does it with sockets, in one thread.
 
+use crate::checkers::s9;
 use crate::network::{EndId, Ended, Network, Node, Time};
 use crate::router::{clocks, parse};
 use serval::admin::{Connection, Method, Step};
@@ -233,6 +234,7 @@ impl Place {
             }),
             _ => self.machine.answer_text(404, format_args!("no such page")),
         }
+        s9::shown("an answer of the admin port", self.machine.output(), net);
         self.doing = Doing::Nothing;
     }
 }

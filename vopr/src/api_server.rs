@@ -8,8 +8,10 @@
 use crate::faults::{Fault, Injected};
 use crate::http::{Message, Next, Reader};
 use crate::model::object::{Key, Kind, Object, Spec};
+use crate::model::table::Setup;
 use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::seed::{Options, Rate};
+use crate::workload::CONTROLLER;
 use serval::stdx::Prng;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -45,6 +47,8 @@ pub struct Api {
     pub version: u64,
     /// Watches cannot begin before.
     compacted: u64,
+    /// How controllers are set up that watch it.
+    pub setup: Setup,
     /// The epoch in the Lease.
     pub lease: u64,
     pub running: bool,
@@ -109,6 +113,7 @@ impl Api {
             history: Vec::new(),
             version: 100,
             compacted: 0,
+            setup: Setup { controller: CONTROLLER, in_nodes: options.in_nodes },
             lease: 0,
             running: false,
             conns: BTreeMap::new(),
@@ -309,7 +314,8 @@ impl Api {
     fn stale(&mut self, version: Option<u64>) -> u64 {
         match version {
             Some(v) if v <= self.version && self.prng.chance(1, 3) => {
-                self.prng.range(v, self.version)
+                // A cache that began anew has nothing older than its beginning.
+                self.prng.range(v.max(self.compacted), self.version)
             }
             _ => self.version,
         }

@@ -6,8 +6,8 @@
 
 use crate::faults::{Fault, Injected};
 use crate::http::{Next, Reader};
-use crate::ledger::{Attempt, Ledger, body_of};
-use crate::model::lookup::FROM_BACKEND;
+use crate::ledger::{Arrival, Attempt, Ledger, body_of};
+use crate::model::lookup::{FROM_BACKEND, Url};
 use crate::model::object::EDITED;
 use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Time};
 use crate::seed::Rate;
@@ -143,6 +143,17 @@ impl Backends {
         let stamp = message.field("x-stamp").unwrap_or("").to_string();
         let meant = ledger.requests.get(&stamp);
         crate::checkers::d4::request_arrived(&stamp, message, meant, &conn.name, net);
+        ledger.arrivals.push(Arrival {
+            stamp: stamp.clone(),
+            backend: conn.name.clone(),
+            url: Url {
+                host: message.field("host").unwrap_or("").to_string(),
+                target: message.word(1).to_string(),
+            },
+            forwarded: ["x-forwarded-host", "x-forwarded-proto", "x-forwarded-port"]
+                .map(|name| message.joined(name)),
+            edited: message.joined(EDITED),
+        });
         if core::mem::take(&mut conn.has_answered) {
             return;
         }

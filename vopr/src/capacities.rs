@@ -3,7 +3,7 @@
 use serval::limits::Capacities;
 
 /// Objects that a controller admits, by kind in the order of `model::object::Kind::ALL`.
-pub const ADMITTED: [u32; 8] = [3, 4, 12, 10, 16, 4, 6, 6];
+pub const ADMITTED: [u32; 8] = [3, 4, 12, 10, 16, 6, 6, 6];
 
 /// Stores for few objects; a Snapshot large enough for all that they can hold.
 pub fn small() -> Capacities {
@@ -21,6 +21,9 @@ pub fn small() -> Capacities {
         ("MAX_CONFIG_BINDS", 8),
         ("MAX_CONFIG_LISTENERS", 16),
         ("MAX_CONFIG_ATTACHMENTS", 32),
+        ("MAX_CONFIG_CERTIFICATES", 6),
+        ("MAX_CONFIG_CERTIFICATE_REFS", 12),
+        ("MAX_CONFIG_PEM_BYTES", 8192),
         ("MAX_CONFIG_ROUTES", 32),
         ("MAX_CONFIG_HOSTS", 64),
         ("MAX_CONFIG_MATCHES", 64),

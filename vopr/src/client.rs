@@ -5,13 +5,14 @@
 
 use crate::faults::{Fault, Injected};
 use crate::http::{Next, Reader};
-use crate::ledger::{Ledger, Request, Response, body_of};
+use crate::ledger::{Greeting, Ledger, Request, Response, body_of};
 use crate::model::lookup::FROM_CLIENT;
 use crate::model::object::EDITED;
 use crate::model::table::Table;
 use crate::network::{EndId, Ended, Event, MS, Network, Node, SECOND, SocketEvent, Time};
 use crate::seed::{Options, Rate};
 use crate::target;
+use crate::workload;
 use serval::stdx::Prng;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -29,6 +30,10 @@ struct Conn {
     address: SocketAddr,
     reader: Reader,
     is_open: bool,
+    /// Of a TLS connection: the server name of its hello, then what that chose.
+    server_name: Option<String>,
+    secured: Option<(String, String)>,
+    greeting: Vec<u8>,
     output: Vec<u8>,
     /// Stamps that wait for their answer, in order, and whether they are HEAD.
     waiting: VecDeque<(String, bool)>,
@@ -43,6 +48,36 @@ struct Conn {
 }
 
 impl Conn {
+    /// Requests may go.
+    fn is_ready(&self) -> bool {
+        self.is_open && (self.server_name.is_none() || self.secured.is_some())
+    }
+
+    /// Takes bytes: the answer to a hello, then those of HTTP.
+    fn feed(&mut self, bytes: &[u8], ledger: &mut Ledger) {
+        if self.server_name.is_none() || self.secured.is_some() {
+            self.reader.feed(bytes);
+        } else if let Some((greeting, rest)) = self.greet(bytes) {
+            ledger.greetings.push(greeting);
+            self.reader.feed(&rest);
+        }
+    }
+
+    /// Takes bytes of the answer to a hello; that answer when it is whole, and what is behind it.
+    fn greet(&mut self, bytes: &[u8]) -> Option<(Greeting, Vec<u8>)> {
+        self.greeting.extend(bytes);
+        let end = self.greeting.iter().position(|&b| b == b'\n')?;
+        let rest = self.greeting.split_off(end + 1);
+        let line = String::from_utf8_lossy(&self.greeting).trim_end().to_string();
+        let mut words = line.splitn(3, ' ').map(str::to_string);
+        let mut word = || words.next().unwrap_or_default();
+        let (listener, chain) = ((word(), word()), word());
+        self.secured = Some(listener.clone());
+        let (router, address, began) = (self.router, self.address, self.began);
+        let name = self.server_name.clone().unwrap_or_default();
+        Some((Greeting { router, address, began, name, listener, chain }, rest))
+    }
+
     /// Nothing is left to be asked or answered.
     fn is_done(&self) -> bool {
         self.left == 0 && self.waiting.is_empty() && self.output.is_empty()
@@ -125,7 +160,7 @@ impl Clients {
         let mut binds: Vec<SocketAddr> = net
             .listening(Node::Router(router))
             .into_iter()
-            .filter(|a| a.port() != crate::router::admin_address(0).port())
+            .filter(|a| a.port() != crate::router::ADMIN_PORT)
             .collect();
         if binds.is_empty() {
             return;
@@ -134,6 +169,11 @@ impl Clients {
             binds.retain(|&a| target::is_served(&served[router], a));
         }
         let address = binds[self.prng.below(binds.len() as u64) as usize];
+        let server_name = workload::is_tls_port(address.port()).then(|| {
+            let host = target::pick(&mut self.prng, &served[router], address).host;
+            let random = self.prng.below(8) == 0;
+            if random { ["", "nobody.net"][self.prng.below(2) as usize].to_string() } else { host }
+        });
         let end = net.connect(Node::Clients, Node::Router(router), address);
         let aborts = self.faults.happens(&mut self.prng);
         let is_slow = self.faults.happens(&mut self.prng);
@@ -145,7 +185,10 @@ impl Clients {
             address,
             reader: Reader::new(true),
             is_open: false,
-            output: Vec::new(),
+            output: server_name.iter().flat_map(|n| format!("{n}\n").into_bytes()).collect(),
+            server_name,
+            secured: None,
+            greeting: Vec::new(),
             waiting: VecDeque::new(),
             head_at: None,
             left: self.prng.range(1, 12) as u32,
@@ -197,13 +240,17 @@ impl Clients {
         if !conn.is_open {
             return;
         }
-        if conn.waiting.len() < conn.depth && conn.left > 0 && net.now >= conn.think_until {
+        if conn.is_ready()
+            && conn.waiting.len() < conn.depth
+            && conn.left > 0
+            && net.now >= conn.think_until
+        {
             conn.left -= 1;
             let stamp = format!("{}.{}", end.stream, self.next);
             self.next += 1;
             self.requests += 1;
             let table = &served[conn.router];
-            let request = request(&mut self.prng, &stamp, (conn.router, conn.address), table);
+            let request = request(&mut self.prng, &stamp, conn, table);
             let request = Request { sent_at: net.now, ..request };
             conn.output.extend(bytes_of(&request, &mut self.prng));
             conn.waiting.push_back((stamp.clone(), request.method == "HEAD"));
@@ -226,7 +273,7 @@ impl Clients {
         }
         let most = if conn.is_slow { 40 } else { 1 << 20 };
         let bytes = net.read(end, most);
-        conn.reader.feed(&bytes);
+        conn.feed(&bytes, ledger);
         let ended = net.ended(end);
         let mut over = false;
         loop {
@@ -282,15 +329,27 @@ impl Clients {
     }
 }
 
-fn request(prng: &mut Prng, stamp: &str, to: (usize, SocketAddr), table: &Table) -> Request {
-    let (router, address) = to;
-    let target = target::pick(prng, table, address);
+fn request(prng: &mut Prng, stamp: &str, conn: &Conn, table: &Table) -> Request {
+    let (router, address) = (conn.router, conn.address);
+    let mut target = target::pick(prng, table, address);
+    if let Some(name) = &conn.server_name {
+        // Mostly for the host that the hello named.
+        let mut tries = prng.below(5);
+        while target.host != *name && tries > 0 {
+            tries -= 1;
+            target = target::pick(prng, table, address);
+        }
+        if prng.chance(1, 8) {
+            target.host = HOSTS[prng.below(HOSTS.len() as u64) as usize].to_string();
+        }
+    }
     let has_body = matches!(target.method, "POST" | "PUT");
     let len = if has_body { [0, 10, 300, 5000][prng.below(4) as usize] } else { 0 };
     Request {
         stamp: stamp.to_string(),
         router,
         address,
+        secured: conn.secured.clone(),
         method: target.method,
         host: target.host,
         path: target.path,

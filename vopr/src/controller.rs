@@ -4,16 +4,19 @@
 //! writes, an epoch from the model's Lease. A crash drops it all.
 
 use crate::api_server::{Api, api_address};
-use crate::checkers::s3;
-use crate::model::object::Kind as ModelKind;
+use crate::checkers::{s3, s5, s9};
+use crate::model::object::{Kind as ModelKind, Object};
+use crate::model::roster::{Roster, SERVICE};
+use crate::model::secret::{CANARY, Pairs};
+use crate::model::table::Setup;
 use crate::network::{EndId, Event as Due, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::router::{admin_address, clocks, parse, router_of};
 use crate::shadow::Shadow;
 use crate::tables::Tables;
 use crate::workload::CONTROLLER;
-use serval::config::Report;
 use serval::config::client::{Answer, Ask, Client, HEAD_BYTES};
 use serval::config::fleet::Fleet;
+use serval::config::{Report, Source};
 use serval::controller::{Controller, StatusQueue};
 use serval::kube::Trouble;
 use serval::kube::kind::Watched;
@@ -25,6 +28,7 @@ use serval::limits::{
 use serval::reconcile::Settings;
 use serval::reconcile::addresses::AddressPool;
 use serval::resource::document::{Document, Value};
+use serval::resource::secret::PairProblem;
 use serval::resource::store::Upserted;
 use serval::resource::{Key, Kind, Meta};
 use serval::stdx::{Duration, Full, Prng, Short, zeroed_box};
@@ -93,6 +97,9 @@ pub struct Process {
     watchers: Vec<Watcher>,
     syncs: Sockets<HEAD_BYTES, { MAX_REPORTS_AT_ONCE as usize }>,
     pushes: Sockets<{ MAX_RECORD_SIZE_BYTES as usize }, { MAX_PUSHES_AT_ONCE as usize }>,
+    setup: Setup,
+    /// What the controller must know of the routers.
+    routers: Roster,
     /// The roster that the sockets know.
     roster: u64,
     document: Box<Document>,
@@ -111,6 +118,12 @@ pub struct Counts {
     pub generations: u64,
     pub refusals: u64,
     pub compared: u64,
+    /// Pairs that stay of Secrets that went bad, in statuses.
+    pub pairs_kept: u64,
+    /// Addresses that were left out since their routers were silent, in statuses.
+    pub silent: u64,
+    /// certificateRefs that do not resolve, in statuses.
+    pub ref_problems: u64,
 }
 
 /// What a controller works with.
@@ -123,18 +136,31 @@ pub struct Around<'a> {
 
 impl Process {
     /// A controller that begins.
-    pub fn start(prng: &mut Prng, routers: usize, caps: &Capacities, net: &mut Network) -> Process {
+    pub fn start(
+        prng: &mut Prng,
+        routers: usize,
+        caps: &Capacities,
+        setup: Setup,
+        net: &mut Network,
+    ) -> Process {
         let mut controller = zeroed_box::<Controller>();
         let settings = Settings {
             controller: Short::new(CONTROLLER).expect("short enough"),
             standalone: false,
-            pool: AddressPool::parse("10.240.0.1-10.240.0.3").expect("three addresses"),
+            pool: match setup.in_nodes {
+                true => AddressPool::default(),
+                false => AddressPool::parse("10.240.0.1-10.240.0.3").expect("three addresses"),
+            },
             gateway_service: Key::default(),
-            router_service: Key::default(),
+            router_service: match setup.in_nodes {
+                true => Key::new(SERVICE.0, SERVICE.1).expect("short names"),
+                false => Key::default(),
+            },
         };
         controller.init(settings, caps);
-        for router in 0..routers {
-            assert!(controller.add_router(admin_address(router), clocks(net.now)));
+        controller.set_vet(vet);
+        for router in (0..routers).filter(|_| !setup.in_nodes) {
+            assert!(controller.add_router(admin_address(router, 0), clocks(net.now)));
         }
         let watchers = Watched::ALL.into_iter().zip(ModelKind::ALL).map(|(kind, model)| {
             let mut watch = zeroed_box::<Watch>();
@@ -161,6 +187,8 @@ impl Process {
             watchers,
             syncs: Sockets::new(),
             pushes: Sockets::new(),
+            setup,
+            routers: Roster::default(),
             roster: u64::MAX,
             document: zeroed_box::<Document>(),
             epoch: Epoch::Waiting(net.now + patience),
@@ -268,7 +296,13 @@ impl Process {
         let mut parsed = None;
         loop {
             let Process { watchers, controller, .. } = self;
-            let w = &mut watchers[index];
+            let (before, rest) = watchers.split_at_mut(index);
+            let w = &mut rest[0];
+            // Secrets are watched behind Gateways.
+            let is_wanted = |namespace: &str, name: &str| {
+                let gateways = &before[ModelKind::Gateway as usize].shadow;
+                (!gateways.is_behind).then(|| gateways.refers_to(namespace, name))
+            };
             let Some(output) = w.watch.poll_output(&w.document) else {
                 let Some(ok) = parsed.take() else { return };
                 let input = if ok { Input::Parsed(&w.document) } else { Input::Refused };
@@ -293,7 +327,7 @@ impl Process {
                     parsed = Some(parse(line, &mut w.document));
                 }
                 Output::Event(event) => {
-                    take_event(controller, &mut w.shadow, event, api, around);
+                    take_event(controller, &mut w.shadow, &is_wanted, event, (api, around));
                 }
             }
             if let (Some(end), true) = (w.end, w.is_open)
@@ -319,14 +353,17 @@ impl Process {
         self.relist(api, around);
         self.ask_reports(around);
         self.take_epoch(api, around.net);
-        if self.controller.tick(now) {
+        let has_published = self.controller.tick(now);
+        if self.controller.is_synced() {
+            self.routers.follow(&self.watchers[ModelKind::Slice as usize].shadow.objects());
+        }
+        if has_published {
             around.counts.generations += 1;
             let published = self.controller.published().expect("just published");
-            let exact = self.watchers.iter().all(|w| !w.shadow.is_behind);
+            let exact = self.is_exact();
             around.counts.compared += u64::from(exact);
-            let shadows = self.watchers.iter().map(|w| &w.shadow);
-            let objects: Vec<_> = shadows.flat_map(Shadow::objects).collect();
-            let table = s3::published(published, &objects, exact, around.net);
+            let told = (&self.objects()[..], self.pairs(), self.setup);
+            let table = s3::published(published, told, exact, around.net);
             around.tables.publish(published.identity.checksum, Rc::new(table));
         }
         self.take_roster(around.net);
@@ -337,8 +374,53 @@ impl Process {
         self.controller.write_statuses(now, &mut queue);
         if self.orders.len() > before {
             around.net.schedule(due, Due::Step(Step::Status));
+            self.check_statuses(before, around);
         }
         self.rearm(around.net);
+    }
+
+    /// Looks at the statuses that were just worked out, from `first` on.
+    fn check_statuses(&self, first: usize, around: &mut Around<'_>) {
+        // Of the kinds that the status of a Gateway speaks of.
+        let kinds = [ModelKind::Class, ModelKind::Gateway, ModelKind::Secret, ModelKind::Grant];
+        let is_exact = kinds.iter().all(|&kind| !self.watchers[kind as usize].shadow.is_behind);
+        let objects = if is_exact { self.objects() } else { Vec::new() };
+        let knows_routers = !self.watchers[ModelKind::Slice as usize].shadow.is_behind;
+        let (addresses, silent) = self.routers.addresses(around.net.now);
+        for order in &self.orders[first..] {
+            s9::shown("a status", order.body.as_bytes(), around.net);
+            if is_exact && order.kind == Kind::Gateway {
+                let (name, told) =
+                    (order.key.to_string(), (&objects[..], self.pairs(), self.setup));
+                let (problems, kept) = s5::written(&name, &order.body, told, around.net);
+                around.counts.ref_problems += problems;
+                around.counts.pairs_kept += kept;
+                // Of those that are refused for their number other things are said.
+                let key =
+                    (ModelKind::Gateway, order.key.namespace.as_str(), order.key.name.as_str());
+                let is_admitted =
+                    objects.iter().any(|o| (o.key.0, o.key.1.as_str(), o.key.2.as_str()) == key);
+                if is_admitted && self.setup.in_nodes && knows_routers {
+                    s5::reached(&name, &order.body, &addresses, around.net);
+                    around.counts.silent += silent;
+                }
+            }
+        }
+    }
+
+    /// Whether it is known what the stores hold.
+    fn is_exact(&self) -> bool {
+        self.watchers.iter().all(|w| !w.shadow.is_behind)
+    }
+
+    /// What the stores must hold.
+    fn objects(&self) -> Vec<Rc<Object>> {
+        self.watchers.iter().flat_map(|w| w.shadow.objects()).collect()
+    }
+
+    /// The pairs of Secrets that it must serve.
+    pub fn pairs(&self) -> &Pairs {
+        &self.watchers[ModelKind::Secret as usize].shadow.pairs
     }
 
     fn rearm(&mut self, net: &mut Network) {
@@ -375,6 +457,8 @@ impl Process {
                 let report = Report::read(self.document.root());
                 let report = report.expect("a router's report can be read");
                 self.controller.report(address, &report, now);
+                let is_configured = report.source != Source::None;
+                self.routers.heard(address, is_configured, around.net.now);
             }
             self.syncs.fleet.answered(slot, now.mono + period);
         }
@@ -432,6 +516,8 @@ impl Process {
         let pause = if answer.status == 200 {
             assert!(parse(self.pushes.body(slot), &mut self.document), "a report is JSON");
             let report = Report::read(self.document.root()).expect("a report can be read");
+            let is_configured = report.source != Source::None;
+            self.routers.heard(address, is_configured, around.net.now);
             self.controller.push_taken(address, answer.identity, Some(&report), now)
         } else {
             let text = format!("router {address} answered {} to a push", answer.status);
@@ -556,13 +642,26 @@ impl<const OUTPUT: usize> Socket<OUTPUT> {
     }
 }
 
-/// As the shell's main loop takes a record, and the same for the shadow.
+/// The TLS stack's word on a pair, by the words of `model::secret`.
+fn vet(chain: &str, key: &str) -> PairProblem {
+    let Some(certificate) = chain.strip_prefix("certificate ") else {
+        return PairProblem::Malformed;
+    };
+    match key.strip_prefix(CANARY).map(str::trim_start) {
+        None => PairProblem::UnsupportedKey,
+        Some(own) if own != certificate => PairProblem::KeyMismatch,
+        Some(_) => PairProblem::None,
+    }
+}
+
+/// As the shell's main loop takes a record, and the same for the shadow. `is_wanted`: whether a
+/// Gateway refers to a Secret, if that is known.
 fn take_event(
     controller: &mut Controller,
     shadow: &mut Shadow,
+    is_wanted: &dyn Fn(&str, &str) -> Option<bool>,
     event: Event<'_>,
-    api: &Api,
-    around: &mut Around<'_>,
+    (api, around): (&Api, &mut Around<'_>),
 ) {
     let kind = Kind::ALL[shadow.kind as usize];
     match event {
@@ -584,7 +683,22 @@ fn take_event(
             if let Err(wrong) = shadow.upsert(api, of("namespace"), of("name"), version) {
                 around.net.trace.violated(around.net.now, "S3", wrong);
             }
-            match controller.upsert(kind, object, None) {
+            let taken = controller.upsert(kind, object, None);
+            if kind == Kind::Secret {
+                let (namespace, name) = (of("namespace"), of("name"));
+                let is_kept = controller.stores().secrets.find_parts(namespace, name).is_some();
+                let is_wanted = is_wanted(namespace, name).unwrap_or(is_kept);
+                if is_kept != is_wanted {
+                    let text = format!("{namespace}/{name}: kept {is_kept}, wanted {is_wanted}");
+                    around.net.trace.violated(around.net.now, "S9", text);
+                }
+                let text = format!("Secret {namespace}/{name}: version {version}, {is_wanted}");
+                around.net.trace.say(around.net.now, &text);
+                if !is_wanted {
+                    shadow.delete(namespace, name);
+                }
+            }
+            match taken {
                 Ok(Upserted::Refused(_)) => {
                     around.counts.refusals += 1;
                 }

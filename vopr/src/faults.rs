@@ -21,11 +21,13 @@ pub enum Fault {
     ClientFaults,
     Replays,
     OverCapacity,
+    Moves,
+    Silence,
 }
 
 impl Fault {
     /// All, in the order of their numbers.
-    pub const ALL: [Fault; 18] = [
+    pub const ALL: [Fault; 20] = [
         Fault::TinyPieces,
         Fault::Stalls,
         Fault::Resets,
@@ -44,6 +46,8 @@ impl Fault {
         Fault::ClientFaults,
         Fault::Replays,
         Fault::OverCapacity,
+        Fault::Moves,
+        Fault::Silence,
     ];
 
     /// What happens each time.
@@ -66,6 +70,8 @@ impl Fault {
             Fault::BackendFaults => "cuts, resets, slowness of backends",
             Fault::ClientFaults => "clients slow or gone early",
             Fault::Replays => "old pushes replayed or torn",
+            Fault::Moves => "routers that came back at another node",
+            Fault::Silence => "addresses of silent routers left out",
             Fault::OverCapacity => "objects refused over capacity",
         }
     }

@@ -8,7 +8,7 @@ use crate::network::{EndId, Network, Node};
 use serval::config::snapshot::Bind;
 use serval::limits::{IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, IO_BUFFER_TAILROOM_BYTES};
 use serval::router::io::*;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 /// Endpoints lie here; everything else is refused.
@@ -27,11 +27,13 @@ pub struct Wire {
     is_end_told: bool,
     is_broken: bool,
     is_open: bool,
+    /// The hello of a TLS connection as far as it came: a server name and the end of its line.
+    hello: Option<Vec<u8>>,
 }
 
 impl Wire {
-    /// A connection that was accepted, or is being made.
-    pub fn new(generation: u32, end: EndId, is_open: bool) -> Wire {
+    /// A connection that is being made.
+    pub fn new(generation: u32, end: EndId) -> Wire {
         Wire {
             generation,
             end,
@@ -42,8 +44,15 @@ impl Wire {
             is_shut: false,
             is_end_told: false,
             is_broken: false,
-            is_open,
+            is_open: false,
+            hello: None,
         }
+    }
+
+    /// A connection that was accepted.
+    pub fn accepted(generation: u32, end: EndId, is_tls: bool) -> Wire {
+        let hello = is_tls.then(Vec::new);
+        Wire { is_open: true, hello, ..Wire::new(generation, end) }
     }
 }
 
@@ -61,6 +70,10 @@ pub enum Found {
     Nothing,
     Data(ConnId, Chunk),
     End(ConnId, End),
+    /// A piece of a hello.
+    Piece,
+    /// A hello for this server name.
+    Hello(ConnId, Vec<u8>),
     /// Data, but no buffer.
     Starved,
 }
@@ -74,6 +87,8 @@ pub struct Driver {
     pub wires: BTreeMap<u32, Wire>,
     pub events: VecDeque<(ConnId, Told)>,
     pub bound: BTreeMap<u16, SocketAddr>,
+    /// Binds whose connections begin with a hello.
+    tls: BTreeSet<u16>,
     /// Connections that wait to be accepted, by bind; it may be closed meanwhile.
     pub backlog: VecDeque<(u16, EndId)>,
     /// Ports that cannot be bound now.
@@ -92,6 +107,7 @@ impl Driver {
             wires: BTreeMap::new(),
             events: VecDeque::new(),
             bound: BTreeMap::new(),
+            tls: BTreeSet::new(),
             backlog: VecDeque::new(),
             failing_port: 0,
             turn: 0,
@@ -154,6 +170,19 @@ impl Driver {
         }
     }
 
+    /// Accepts a connection on a bind.
+    pub fn accept(&mut self, bind: u16, id: ConnId, end: EndId) {
+        let wire = Wire::accepted(id.generation, end, self.tls.contains(&bind));
+        self.wires.insert(id.index, wire);
+    }
+
+    /// Answers a hello; nothing was sent before, so that the window takes it.
+    pub fn greet(&mut self, id: ConnId, line: &str, net: &mut Network) {
+        let Some(wire) = self.wires.get(&id.index) else { return };
+        let taken = net.write(wire.end, line.as_bytes());
+        assert!(taken.is_none_or(|taken| taken == line.len()), "a window has room for a line");
+    }
+
     /// Data or an end for some connection, each in turn.
     pub fn read(&mut self, net: &mut Network, most: usize) -> Found {
         let waits = |w: &Wire| {
@@ -173,6 +202,13 @@ impl Driver {
             wire.is_end_told = true;
             let reset = net.ended(wire.end) == Some(crate::network::Ended::Reset);
             return Found::End(id, if reset { End::Reset } else { End::Eof });
+        }
+        if let Some(hello) = &mut wire.hello {
+            hello.extend(net.read(wire.end, most));
+            if hello.pop_if(|last| *last == b'\n').is_none() {
+                return Found::Piece;
+            }
+            return Found::Hello(id, wire.hello.take().expect("just looked at"));
         }
         let fresh = |buf| Chunk { buf, start: IO_BUFFER_HEADROOM_BYTES, len: 0 };
         let chunk = wire.more.take().or_else(|| self.free.pop().map(fresh));
@@ -257,7 +293,7 @@ impl Io for Face<'_> {
             return Err(Errno(101));
         }
         let end = self.net.connect(self.driver.node, Node::Backends, to);
-        let before = self.driver.wires.insert(id.index, Wire::new(id.generation, end, false));
+        let before = self.driver.wires.insert(id.index, Wire::new(id.generation, end));
         assert!(before.is_none(), "the index was in use");
         Ok(())
     }
@@ -284,6 +320,11 @@ impl Io for Face<'_> {
     }
 
     fn listen(&mut self, bind: BindId, at: &Bind) -> Result<(), Errno> {
+        // As the worker has it, whether it can listen or not.
+        match at.is_tls {
+            true => self.driver.tls.insert(bind.0),
+            false => self.driver.tls.remove(&bind.0),
+        };
         let at = SocketAddr::new(at.address, at.port);
         if at.port() == self.driver.failing_port {
             self.net.injected.add(Fault::BindFailures);

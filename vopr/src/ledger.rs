@@ -1,6 +1,7 @@
 //! What clients sent and backends saw and answered, by the stamp of the request: what the
 //! data-plane checkers compare.
 
+use crate::model::lookup::Url;
 use crate::network::Time;
 use std::collections::BTreeMap;
 
@@ -12,6 +13,8 @@ pub struct Request {
     pub router: usize,
     /// Address and port the client connected to.
     pub address: std::net::SocketAddr,
+    /// Over HTTPS: the listener that its connection's hello chose, Gateway and name.
+    pub secured: Option<(String, String)>,
     pub method: &'static str,
     pub host: String,
     pub path: String,
@@ -33,6 +36,32 @@ pub struct Attempt {
     pub is_whole: bool,
     /// It did not send all of it.
     pub truncated: bool,
+}
+
+/// The answer to the hello of a TLS connection.
+#[derive(Clone, Debug)]
+pub struct Greeting {
+    pub router: usize,
+    pub address: std::net::SocketAddr,
+    pub began: Time,
+    /// The server name asked for; empty: none.
+    pub name: String,
+    /// The listener: Gateway and name.
+    pub listener: (String, String),
+    pub chain: String,
+}
+
+/// A whole request as a backend got it.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    pub stamp: String,
+    /// The backend's address.
+    pub backend: String,
+    pub url: Url,
+    /// X-Forwarded-Host, -Proto and -Port.
+    pub forwarded: [Option<String>; 3],
+    /// The edited field.
+    pub edited: Option<String>,
 }
 
 /// A response as its client got it.
@@ -57,6 +86,10 @@ pub struct Response {
 pub struct Ledger {
     pub requests: BTreeMap<String, Request>,
     pub attempts: BTreeMap<String, Vec<Attempt>>,
+    /// What arrived at backends and was not judged yet.
+    pub arrivals: Vec<Arrival>,
+    /// Answers to hellos that were not judged yet.
+    pub greetings: Vec<Greeting>,
 }
 
 /// Bytes that only this stamp has.

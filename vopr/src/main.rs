@@ -140,14 +140,14 @@ fn one(seed: u64, arguments: &Arguments, totals: &mut Totals) -> u8 {
 }
 
 fn line(seed: u64, s: &Summary) {
-    let share = s.proxied * 100 / s.requests.max(1);
+    let share = s.sums.proxied * 100 / s.requests.max(1);
     println!(
         "seed {seed}: {} s, requests {}, proxied {} ({share} %), 2xx {}, swaps {}, crashes {}, \
          relists {}, refusals {}, pushes {}, faults {}, compared {}, events {}, hash {:016x}",
         s.seconds,
         s.requests,
-        s.proxied,
-        s.successes,
+        s.sums.proxied,
+        s.sums.successes,
         s.swaps,
         s.crashes,
         s.relists,

@@ -79,6 +79,8 @@ pub enum Step {
     Status,
     Heal,
     Check,
+    /// The endpoints of the routers' Service are written.
+    Endpoints,
 }
 
 /// How a direction ended.
@@ -274,8 +276,13 @@ impl Network {
 
     /// Cuts a link until a time.
     pub fn block(&mut self, a: Node, b: Node, until: Time) {
-        let key = if a < b { (a, b) } else { (b, a) };
         self.injected.add(Fault::Partitions);
+        self.cut(a, b, until);
+    }
+
+    /// The same, when it is no fault of the seed's.
+    pub fn cut(&mut self, a: Node, b: Node, until: Time) {
+        let key = if a < b { (a, b) } else { (b, a) };
         self.blocked.insert(key, until);
     }
 

@@ -3,12 +3,12 @@
 //! In: published Snapshots. Out: connections to admin ports that push one of them once more.
 
 use crate::network::{EndId, Network, Node, SocketEvent};
-use crate::router::admin_address;
 use serval::config::Snapshot;
 use serval::config::codec::Encoder;
 use serval::limits::MAX_RECORD_SIZE_BYTES;
 use serval::stdx::Prng;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 /// Pushes of the past.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Replays {
     }
 
     /// Pushes one of them to a router, whole or torn.
-    pub fn replay(&mut self, router: usize, net: &mut Network) {
+    pub fn replay(&mut self, router: usize, address: SocketAddr, net: &mut Network) {
         if self.known.is_empty() {
             return;
         }
@@ -58,7 +58,7 @@ impl Replays {
             request.truncate(self.prng.below(request.len() as u64) as usize);
         }
         self.sent += 1;
-        let end = net.connect(Node::Controller, Node::Router(router), admin_address(router));
+        let end = net.connect(Node::Controller, Node::Router(router), address);
         self.running.insert(end, (request, torn));
     }
 

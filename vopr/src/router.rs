@@ -5,7 +5,7 @@
 //! drops the process; a new one begins with another boot id and what the file says.
 
 use crate::admin_port::AdminPort;
-use crate::io::{Driver, Face, Found, Told, Wire};
+use crate::io::{Driver, Face, Found, Told};
 use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Time};
 use serval::config::codec::{Builder, Encoder, bind_name};
 use serval::config::report::{BindReport, Report};
@@ -64,6 +64,8 @@ pub struct Process {
 #[expect(missing_debug_implementations, reason = "as its process")]
 pub struct Router {
     pub index: usize,
+    /// The number of its node.
+    pub on: u8,
     pub process: Option<Process>,
     /// Lines of the saved Snapshot.
     pub file: Vec<Vec<u8>>,
@@ -75,14 +77,20 @@ pub struct Router {
     capacities: Capacities,
 }
 
-/// The admin address of a router.
-pub fn admin_address(index: usize) -> SocketAddr {
-    SocketAddr::from(([10, 9, 0, index as u8 + 1], 9901))
+/// The port of admin addresses.
+pub const ADMIN_PORT: u16 = 9901;
+/// Nodes that a router may be on.
+pub const NODES: u8 = 2;
+
+/// The admin address of a router on its node of that number.
+pub fn admin_address(index: usize, node: u8) -> SocketAddr {
+    SocketAddr::from(([10, 9, node, index as u8 + 1], ADMIN_PORT))
 }
 
 /// The router of an admin address.
 pub fn router_of(address: SocketAddr) -> usize {
-    (0..).find(|&index| admin_address(index) == address).expect("an admin address")
+    let at = |index| (0..NODES).any(|node| admin_address(index, node) == address);
+    (0..).find(|&index| at(index)).expect("an admin address")
 }
 
 fn storage(capacities: &Capacities) -> (&'static ConfigStorage, u32) {
@@ -99,6 +107,7 @@ impl Router {
     pub fn new(index: usize, prng: Prng, capacities: Capacities) -> Router {
         Router {
             index,
+            on: 0,
             process: None,
             file: Vec::new(),
             adopted: Vec::new(),
@@ -107,6 +116,11 @@ impl Router {
             prng,
             capacities,
         }
+    }
+
+    /// Its admin address.
+    pub fn address(&self) -> SocketAddr {
+        admin_address(self.index, self.on)
     }
 
     fn node(&self) -> Node {
@@ -143,7 +157,7 @@ impl Router {
             due: Time::MAX,
             events: 0,
         };
-        process.admin.listen(admin_address(self.index), net);
+        process.admin.listen(self.address(), net);
         let text = format!("router {} starts, boot {:x}", self.index, process.boot_id);
         net.trace.say(net.now, &text);
         self.process = Some(process);
@@ -168,7 +182,7 @@ impl Router {
         let Some(process) = &mut self.process else { return };
         if what == SocketEvent::Accepted {
             let Some(at) = net.address(end) else { return };
-            if at.port() == admin_address(0).port() {
+            if at.port() == ADMIN_PORT {
                 process.admin.accepted(end, net);
             } else {
                 let any = |a: &SocketAddr| a.ip().is_unspecified() && a.port() == at.port();
@@ -282,7 +296,7 @@ impl Router {
             let process = self.process.as_mut().expect("it runs");
             match id {
                 Some(id) => {
-                    process.driver.wires.insert(id.index, Wire::new(id.generation, end, true));
+                    process.driver.accept(bind, id, end);
                 }
                 None => net.close(end, true),
             }
@@ -291,6 +305,11 @@ impl Router {
         let most = if self.prng.chance(1, 16) { 1 + self.prng.below(40) as usize } else { 4096 };
         match process.driver.read(net, most) {
             Found::Nothing => false,
+            Found::Piece => true,
+            Found::Hello(id, name) => {
+                self.hello(id, &name, net);
+                true
+            }
             Found::Data(id, chunk) => {
                 self.turn(net, |worker, turn| worker.on_data(turn, id, chunk));
                 true
@@ -304,6 +323,28 @@ impl Router {
                 self.turn(net, |worker, turn| worker.on_starved(turn));
                 let process = self.process.as_ref().expect("it runs");
                 before != Some(process.driver.buffers()) || !process.driver.events.is_empty()
+            }
+        }
+    }
+
+    /// A hello is whole. In place of a handshake the router names the listener that it chose and
+    /// its certificate.
+    fn hello(&mut self, id: ConnId, name: &[u8], net: &mut Network) {
+        let line = self.turn(net, |worker, turn| {
+            let listener = worker.on_hello(turn, id, name)?;
+            let s = &turn.slot.snapshot;
+            let listener = &s.listeners[listener];
+            let text = |t| s.text.get(t);
+            let certificate = *s.certificate_refs.span(listener.certificates).first()?;
+            let (gateway, section) = (text(listener.gateway), text(listener.section));
+            let chain = s.pem.get(s.certificates[certificate].chain);
+            Some(format!("{gateway} {section} {chain}\n"))
+        });
+        match line {
+            None => self.turn(net, |worker, turn| worker.on_end(turn, id, End::Reset)),
+            Some(line) => {
+                self.process.as_mut().expect("it runs").driver.greet(id, &line, net);
+                self.turn(net, |worker, turn| worker.on_secured(turn, id));
             }
         }
     }

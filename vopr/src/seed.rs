@@ -74,6 +74,8 @@ pub struct Options {
     /// Pushes of the past come again.
     pub replays: Rate,
     pub over_capacity: bool,
+    /// Routers are found by endpoints, and Gateways have the addresses of their nodes.
+    pub in_nodes: bool,
     /// Client connections at once.
     pub clients: usize,
     /// Longest pause of a client before its next request.
@@ -115,6 +117,7 @@ impl Options {
             clients: p.range(4, 14) as usize,
             think_ms: [20, 100, 400][p.below(3) as usize],
             change_ms: [60, 300, 1000][p.below(3) as usize],
+            in_nodes: p.chance(1, 2),
             canary,
         }
     }
@@ -142,6 +145,8 @@ impl Options {
             Fault::ClientFaults => on(self.client_faults),
             Fault::Replays => on(self.replays),
             Fault::OverCapacity => self.over_capacity,
+            Fault::Moves => self.in_nodes && on(self.router_crashes),
+            Fault::Silence => self.in_nodes,
         }
     }
 

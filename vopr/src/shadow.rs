@@ -6,7 +6,8 @@
 
 use crate::api_server::Api;
 use crate::capacities::ADMITTED;
-use crate::model::object::{Kind, Object};
+use crate::model::object::{Kind, Object, Spec};
+use crate::model::secret::Pairs;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -15,6 +16,8 @@ use std::rc::Rc;
 pub struct Shadow {
     pub kind: Kind,
     objects: BTreeMap<(String, String), Rc<Object>>,
+    /// Of Secrets.
+    pub pairs: Pairs,
     /// Seen since the resync began.
     seen: Option<BTreeSet<(String, String)>>,
     /// There were more than are admitted at some time of the resync.
@@ -33,6 +36,7 @@ impl Shadow {
         Shadow {
             kind,
             objects: BTreeMap::new(),
+            pairs: Pairs::default(),
             seen: None,
             over_in_resync: false,
             gone_in_resync: false,
@@ -77,6 +81,7 @@ impl Shadow {
             // Another object under the same name, a younger one.
             self.went();
         }
+        self.pairs.take(&object);
         let before = self.objects.insert(key.clone(), object);
         self.over_in_resync |= self.is_over();
         match before {
@@ -91,6 +96,7 @@ impl Shadow {
     pub fn delete(&mut self, namespace: &str, name: &str) {
         self.went();
         self.objects.remove(&(namespace.to_string(), name.to_string()));
+        self.pairs.remove(namespace, name);
     }
 
     /// The resync ended: what was not seen is gone.
@@ -98,9 +104,21 @@ impl Shadow {
         let Some(seen) = self.seen.take() else { return };
         let before = self.objects.len();
         self.objects.retain(|key, _| seen.contains(key));
+        self.pairs.retain(|key| seen.contains(key));
         self.gone_in_resync |= self.objects.len() < before;
         self.is_behind = self.over_in_resync && self.gone_in_resync;
         self.resyncs += 1;
+    }
+
+    /// Of Gateways: whether one that is admitted refers to a Secret.
+    pub fn refers_to(&self, namespace: &str, name: &str) -> bool {
+        self.objects().iter().any(|gateway| {
+            let Spec::Gateway { listeners, .. } = &gateway.spec else { return false };
+            let mut refs = listeners.iter().flat_map(|l| &l.certificates);
+            refs.any(|r| {
+                r.name == name && r.namespace.as_ref().unwrap_or(&gateway.key.1) == namespace
+            })
+        })
     }
 
     /// What is admitted of what was told: the oldest.

@@ -7,16 +7,19 @@
 use crate::api_server::Api;
 use crate::backend::Backends;
 use crate::capacities::small;
-use crate::checkers::{d1, d3, d4, d11, l1, l3, s1};
+use crate::checkers::{d1, d3, d4, d9, d11, l1, l2, l3, s1};
 use crate::client::{Clients, Outcome};
 use crate::controller::{Around, Counts, Process};
 use crate::faults::{Fault, Injected};
 use crate::ledger::Ledger;
 use crate::model::lookup::{FROM_BACKEND, FROM_CLIENT};
+use crate::model::object::{Endpoint, Kind, Spec};
+use crate::model::roster::SERVICE;
+use crate::model::secret::Pairs;
 use crate::model::table::Table;
 use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::replay::Replays;
-use crate::router::Router;
+use crate::router::{ADMIN_PORT, NODES, Router};
 use crate::seed::{Options, Rate};
 use crate::status_api;
 use crate::tables::Tables;
@@ -24,6 +27,7 @@ use crate::target;
 use crate::trace::{Trace, Violation};
 use crate::workload::Workload;
 use serval::stdx::Prng;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 /// Routers of a run.
@@ -35,22 +39,47 @@ const CONVERGE_WITHIN: Time = 50 * SECOND;
 /// They must stay so for so long, without clients from `CLIENTS_STAY` on.
 const STAY: Time = 22 * SECOND;
 const CLIENTS_STAY: Time = 14 * SECOND;
+/// The final state had to stay so long before something disturbs it.
+const CALM: Time = 3 * SECOND;
+/// Then a router is silent for so long; its addresses are gone after `HEARD_NO_MORE`.
+const SILENCE: Time = 15 * SECOND;
+const HEARD_NO_MORE: Time = 11 * SECOND;
+/// Statuses follow what is served within so long.
+const FOLLOW: Time = 5 * SECOND;
 /// A watch that the server answered with errors may come back so late (BACKOFF_ERROR_MAX_MS).
 const LATE: Time = 42 * SECOND;
+
+/// What happened to requests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sums {
+    /// Answered by backends.
+    pub proxied: u64,
+    /// Of those over HTTPS.
+    pub secured: u64,
+    /// And with a status of 200 to 299.
+    pub successes: u64,
+    /// Answered 421.
+    pub misdirected: u64,
+    /// Redirects of the routers' own.
+    pub redirected: u64,
+    /// Answers whose request or response a filter edited.
+    pub edited: u64,
+    /// Requests that a filter gave another URL.
+    pub rewritten: u64,
+    /// Pairs that stayed when their Secret went bad, in statuses.
+    pub pairs_kept: u64,
+    /// certificateRefs that do not resolve, in statuses.
+    pub ref_problems: u64,
+    /// Requests that L3 demands an answer of a backend for.
+    pub owed: u64,
+}
 
 /// What a run was.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     pub seconds: u64,
     pub requests: u64,
-    /// Of them answered by backends.
-    pub proxied: u64,
-    /// And with a status of 200 to 299.
-    pub successes: u64,
-    /// Redirects of the routers' own.
-    pub redirected: u64,
-    /// Answers whose request or response a filter edited.
-    pub edited: u64,
+    pub sums: Sums,
     pub swaps: u64,
     pub crashes: u64,
     pub relists: u64,
@@ -58,13 +87,19 @@ pub struct Summary {
     /// Faults, by name.
     pub injected: Injected,
     pub compared: u64,
-    /// Requests that L3 demands an answer of a backend for.
-    pub owed: u64,
     /// The final state was reached and kept.
     pub is_live: bool,
     pub hash: u64,
     pub events: u64,
     pub violations: Vec<Violation>,
+}
+
+/// What disturbed the final state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Calm {
+    Whole,
+    SecretWentBad,
+    Over,
 }
 
 /// All nodes.
@@ -84,16 +119,16 @@ pub struct Sim {
     counts: Counts,
     seen: Vec<s1::Seen>,
     prng: Prng,
-    /// Answers that came from backends, and of those with a status of 200 to 299.
-    redirected: u64,
-    edited: u64,
-    proxied: u64,
-    successes: u64,
-    /// Requests that L3 asked for.
-    owed: u64,
+    sums: Sums,
     is_healed: bool,
     /// Since when all routers serve the final state.
     converged: Option<Time>,
+    /// When they came to it.
+    reached: Time,
+    /// What happened since.
+    calm: Calm,
+    /// A router is silent since then, if ever.
+    silent_from: Time,
     /// (pushes, status writes, swaps) then.
     settled: (u64, u64, u64),
     is_over: bool,
@@ -130,13 +165,12 @@ impl Sim {
             counts: Counts::default(),
             seen: vec![s1::Seen::default(); ROUTERS],
             prng: options.child("faults"),
-            proxied: 0,
-            redirected: 0,
-            edited: 0,
-            successes: 0,
-            owed: 0,
+            sums: Sums::default(),
             is_healed: false,
             converged: None,
+            reached: 0,
+            calm: Calm::Whole,
+            silent_from: Time::MAX / 2,
             settled: (0, 0, 0),
             is_over: false,
         }
@@ -149,6 +183,7 @@ impl Sim {
         for router in &mut self.routers {
             router.start(&mut self.net);
         }
+        self.write_endpoints();
         if self.options.bind_failures != Rate::Off {
             // The first binds fail; nobody knows when there will be others.
             for process in self.routers.iter_mut().filter_map(|r| r.process.as_mut()) {
@@ -169,7 +204,8 @@ impl Sim {
 
     fn start_controller(&mut self) {
         let mut prng = Prng::new(self.prng.next_u64());
-        self.controller = Some(Process::start(&mut prng, ROUTERS, &small(), &mut self.net));
+        self.controller =
+            Some(Process::start(&mut prng, ROUTERS, &small(), self.api.setup, &mut self.net));
     }
 
     /// A push that is replayed on purpose, else the controller's own connection.
@@ -193,6 +229,7 @@ impl Sim {
                 }
                 Some(Node::Backends) => {
                     self.backends.on_socket(end, what, &mut self.ledger, &mut self.net);
+                    self.check_arrivals();
                 }
                 None => {}
             },
@@ -227,7 +264,10 @@ impl Sim {
                     self.clients.on_timer(&self.served(), &mut self.ledger, &mut self.net);
                 self.check(outcomes);
             }
-            Node::Backends => self.backends.on_timer(&mut self.ledger, &mut self.net),
+            Node::Backends => {
+                self.backends.on_timer(&mut self.ledger, &mut self.net);
+                self.check_arrivals();
+            }
             Node::Api => {}
         }
     }
@@ -250,14 +290,21 @@ impl Sim {
     }
 
     fn check(&mut self, outcomes: Vec<Outcome>) {
+        for greeting in core::mem::take(&mut self.ledger.greetings) {
+            let router = &self.routers[greeting.router];
+            d9::greeted(&greeting, router, &self.tables, &mut self.net);
+        }
         for mut outcome in outcomes {
             if let Some(response) = &outcome.response {
-                self.proxied += u64::from(response.backend.is_some());
-                self.successes += u64::from(matches!(response.status, 200..=299));
-                self.redirected += u64::from(response.location.is_some());
+                self.sums.proxied += u64::from(response.backend.is_some());
+                self.sums.successes += u64::from(matches!(response.status, 200..=299));
+                self.sums.redirected += u64::from(response.location.is_some());
+                let secured = outcome.request.secured.is_some() && response.backend.is_some();
+                self.sums.secured += u64::from(secured);
+                self.sums.misdirected += u64::from(response.status == 421);
                 let plain = response.seen.as_deref() == Some(FROM_CLIENT)
                     && response.edited.as_deref() == Some(FROM_BACKEND);
-                self.edited += u64::from(response.backend.is_some() && !plain);
+                self.sums.edited += u64::from(response.backend.is_some() && !plain);
             }
             if self.options.canary
                 && self.net.now > 10 * SECOND
@@ -272,9 +319,19 @@ impl Sim {
             d1::answered(&outcome, router, &self.tables, &mut self.net);
             if let Some(since) = self.converged {
                 let table = self.tables.adopted(router);
-                self.owed += u64::from(l3::answered(&outcome, &table, since, &mut self.net));
+                self.sums.owed += u64::from(l3::answered(&outcome, &table, since, &mut self.net));
             }
             self.ledger.attempts.remove(&outcome.request.stamp);
+        }
+    }
+
+    fn check_arrivals(&mut self) {
+        for arrival in core::mem::take(&mut self.ledger.arrivals) {
+            // The client may have given up and be forgotten.
+            let Some(request) = self.ledger.requests.get(&arrival.stamp) else { continue };
+            let router = &self.routers[request.router];
+            let rewritten = d1::arrived(&arrival, request, router, &self.tables, &mut self.net);
+            self.sums.rewritten += u64::from(rewritten);
         }
     }
 
@@ -293,6 +350,7 @@ impl Sim {
             Step::Fault => {
                 if !self.is_healed {
                     self.fault();
+                    self.workload.rotate(&mut self.api, self.net.now);
                     let at = self.net.now + self.prng.range(50 * MS, SECOND);
                     self.net.schedule(at, Event::Step(Step::Fault));
                 }
@@ -309,7 +367,35 @@ impl Sim {
             }
             Step::Heal => self.heal(),
             Step::Check => self.converge(),
+            Step::Endpoints => self.write_endpoints(),
         }
+    }
+
+    /// Writes the endpoints of the routers' Service, as routers run now.
+    fn write_endpoints(&mut self) {
+        if !self.options.in_nodes {
+            return;
+        }
+        let endpoint = |r: &Router| {
+            let IpAddr::V4(address) = r.address().ip() else { unreachable!("nodes have IPv4") };
+            // By publishNotReadyAddresses all are ready.
+            let serving = r.process.is_some();
+            Endpoint { address, ready: true, serving, terminating: false }
+        };
+        let (namespace, service, port) = SERVICE;
+        let spec = Spec::Slice {
+            service: service.to_string(),
+            ports: vec![(port.to_string(), ADMIN_PORT)],
+            endpoints: self.routers.iter().map(endpoint).collect(),
+        };
+        let key = (Kind::Slice, namespace.to_string(), service.to_string());
+        self.api.apply(key, spec, self.net.now);
+    }
+
+    /// Endpoints follow later what becomes of routers.
+    fn write_endpoints_later(&mut self) {
+        let at = self.net.now + self.prng.below(3 * SECOND);
+        self.net.schedule(at, Event::Step(Step::Endpoints));
     }
 
     /// Perhaps something breaks.
@@ -341,7 +427,8 @@ impl Sim {
         }
         if options.replays.happens(&mut self.prng) {
             let router = self.prng.below(ROUTERS as u64) as usize;
-            self.replays.replay(router, &mut self.net);
+            let address = self.routers[router].address();
+            self.replays.replay(router, address, &mut self.net);
         }
         if options.bind_failures.happens(&mut self.prng) {
             let i = self.prng.below(ROUTERS as u64) as usize;
@@ -366,6 +453,13 @@ impl Sim {
             file.truncate(if self.prng.chance(1, 2) { 0 } else { keep });
             self.net.injected.add(Fault::LostFiles);
         }
+        if self.options.in_nodes && self.prng.chance(1, 2) {
+            self.routers[i].on = (self.routers[i].on + 1) % NODES;
+            self.net.injected.add(Fault::Moves);
+        }
+        if self.options.in_nodes {
+            self.write_endpoints_later();
+        }
         self.net.schedule(later, Event::Step(Step::Restart(Node::Router(i))));
     }
 
@@ -373,6 +467,9 @@ impl Sim {
         match node {
             Node::Router(i) if self.routers[i].process.is_none() => {
                 self.routers[i].start(&mut self.net);
+                if self.options.in_nodes {
+                    self.write_endpoints_later();
+                }
                 self.look(i);
             }
             Node::Controller if self.controller.is_none() => self.start_controller(),
@@ -382,6 +479,7 @@ impl Sim {
     }
 
     fn heal(&mut self) {
+        self.workload.finish(&mut self.api, self.net.now);
         self.is_healed = true;
         self.net.trace.say(self.net.now, "healed");
         self.net.heal();
@@ -398,16 +496,50 @@ impl Sim {
         self.net.schedule(self.net.now + SECOND, Event::Step(Step::Check));
     }
 
+    /// In the calm of the final state something happens that only statuses may follow.
+    fn disturb(&mut self) {
+        let now = self.net.now;
+        self.calm = match self.calm {
+            Calm::Whole => {
+                // The last good pair stays.
+                self.workload.spoil(&mut self.api, now);
+                Calm::SecretWentBad
+            }
+            _ => {
+                // A router is not heard for a while, and clients are served as before.
+                if self.options.in_nodes {
+                    self.silent_from = now;
+                    self.net.cut(Node::Controller, Node::Router(ROUTERS - 1), now + SILENCE);
+                }
+                Calm::Over
+            }
+        };
+    }
+
+    /// The first so many routers are those that Gateways are reached at.
+    fn check_addresses(&mut self, routers: usize) {
+        if self.options.in_nodes {
+            let nodes = self.routers[..routers].iter().map(|r| r.address().ip());
+            l2::reached(&self.api, &nodes.collect::<Vec<IpAddr>>(), &mut self.net);
+        }
+    }
+
     /// Looks whether the final state is reached, and stays.
     fn converge(&mut self) {
         let now = self.net.now;
-        let wanted = l1::wanted(&self.api);
+        let pairs = self.controller.as_ref().map_or_else(Pairs::default, |c| c.pairs().clone());
+        let wanted = l1::wanted(&self.api, pairs);
         let lacking = self.routers.iter().find_map(|r| {
             let lacks = l1::lacks(r, &wanted)?;
             Some(format!("router {}: {lacks}", r.index))
         });
+        let heard = self.silent_from + HEARD_NO_MORE..self.silent_from + SILENCE;
+        if self.calm == Calm::Over && heard.contains(&now) {
+            self.check_addresses(ROUTERS - 1);
+        }
         let swaps = self.routers.iter().map(|r| r.swaps).sum();
         let counted = (self.counts.pushes, self.api.status_writes, swaps);
+        let late = (HEAL_AT + LATE).max(self.reached + FOLLOW);
         match (lacking, self.converged) {
             (None, None) => {
                 let (listeners, rules) = (wanted.listeners.len(), wanted.rules.len());
@@ -417,14 +549,19 @@ impl Sim {
                 );
                 self.net.trace.say(now, &text);
                 (self.converged, self.settled) = (Some(now), counted);
+                self.reached = now;
             }
             // Statuses follow what the routers report, and addresses what statuses say.
-            (None, Some(_)) if counted != self.settled && now < HEAL_AT + LATE => {
+            (None, Some(_)) if counted != self.settled && now < late => {
                 (self.converged, self.settled) = (Some(now), counted);
             }
             (None, Some(_)) if counted != self.settled => {
                 let text = format!("(pushes, writes, swaps) go on: {counted:?}");
                 self.net.trace.violated(now, "L1", text);
+            }
+            (None, Some(since)) if self.calm != Calm::Over && now >= since + CALM => {
+                self.disturb();
+                self.reached = now + LATE;
             }
             (None, Some(since)) => {
                 self.clients.stopped |= now >= since + CLIENTS_STAY;
@@ -432,6 +569,7 @@ impl Sim {
                     for router in &self.routers {
                         d11::at_rest(router, &mut self.net);
                     }
+                    self.check_addresses(ROUTERS);
                     self.is_over = true;
                 }
             }
@@ -456,21 +594,22 @@ impl Sim {
         }
         injected.set(Fault::Replays, self.replays.sent);
         injected.set(Fault::OverCapacity, self.counts.refusals);
+        injected.set(Fault::Silence, self.counts.silent);
         let trace = &mut self.net.trace;
         Summary {
             seconds: self.net.now / SECOND,
             requests: self.routers.iter().map(|r| r.requests + running(r)).sum(),
-            proxied: self.proxied,
-            redirected: self.redirected,
-            edited: self.edited,
-            successes: self.successes,
+            sums: Sums {
+                pairs_kept: self.counts.pairs_kept,
+                ref_problems: self.counts.ref_problems,
+                ..self.sums
+            },
             swaps: self.routers.iter().map(|r| r.swaps).sum(),
             crashes: injected.of(Fault::RouterCrashes) + injected.of(Fault::ControllerCrashes),
             relists: self.counts.relists,
             pushes: self.counts.pushes,
             injected,
             compared: self.counts.compared,
-            owed: self.owed,
             is_live: self.is_over,
             hash: trace.hash(),
             events: trace.events,

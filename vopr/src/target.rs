@@ -6,7 +6,7 @@
 
 use crate::client::{HOSTS, PATHS};
 use crate::model::lookup::matches_host;
-use crate::model::table::{ServedRule, Table};
+use crate::model::table::{Served, ServedRule, Table};
 use serval::stdx::Prng;
 use std::net::SocketAddr;
 
@@ -30,6 +30,16 @@ fn of<T: Copy>(prng: &mut Prng, items: &[T]) -> T {
 /// Whether a rule has an endpoint.
 pub fn is_healthy(rule: &ServedRule) -> bool {
     rule.backends.iter().any(|(pool, weight)| *weight > 0 && pool.iter().any(|p| !p.is_empty()))
+}
+
+/// Whether a rule is served over HTTPS, by a Gateway with several such listeners.
+pub fn is_secure(table: &Table, rule: &ServedRule) -> bool {
+    rule.hosts.iter().any(|((gateway, section), _)| {
+        let secure = table.listeners.iter();
+        let secure: Vec<&Served> =
+            secure.filter(|l| l.gateway == *gateway && !l.certificates.is_empty()).collect();
+        secure.len() > 1 && secure.iter().any(|l| l.section == *section)
+    })
 }
 
 /// The hosts that reach a rule at an address.

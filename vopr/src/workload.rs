@@ -10,6 +10,9 @@ use crate::client::HOSTS;
 use crate::io::BACKEND_NET;
 use crate::model::lookup::matches_host;
 use crate::model::object::*;
+use crate::model::roster::SERVICE;
+use crate::model::secret::{Flaw, Pairs};
+use crate::model::table::ServedRule;
 use crate::network::Time;
 use crate::target;
 use serval::stdx::Prng;
@@ -19,10 +22,17 @@ use std::net::Ipv4Addr;
 pub const CONTROLLER: &str = "serval.dev/gateway-controller";
 
 const NAMESPACES: [&str; 4] = ["red", "blue", "green", "grey"];
+/// Secrets are in so many of them, two in each.
+const SECRET_NAMESPACES: usize = 3;
 /// Rules with endpoints that there are mostly at least.
 const SERVED: usize = 3;
 /// Names of Services in a namespace.
 const SERVICES: usize = 6;
+
+/// Whether listeners of a port are HTTPS: each port has one protocol.
+pub fn is_tls_port(port: u16) -> bool {
+    port == 443
+}
 
 /// Makes objects.
 #[derive(Debug)]
@@ -71,21 +81,34 @@ impl Workload {
     }
 
     /// Makes a route that serves, mostly out of objects that are there: old ones are admitted.
-    fn mend(&mut self, api: &mut Api, now: Time) {
+    fn mend(&mut self, is_tls: bool, api: &mut Api, now: Time) {
         let mut places = Vec::new();
         for (key, object) in &api.objects {
             if let Spec::Gateway { class, listeners } = &object.spec
                 && class == "serval"
+                && (!is_tls || listeners.iter().filter(|l| is_tls_port(l.port)).count() > 1)
             {
                 places.extend(listeners.iter().map(|l| (key.clone(), l.clone())));
             }
         }
-        places.retain(|(_, l)| !matches!(l.allowed, Allowed::Label(..)));
+        places.retain(|(_, l)| {
+            !matches!(l.allowed, Allowed::Label(..)) && l.certificates.is_empty() != is_tls
+        });
+        if places.is_empty() && is_tls {
+            return self.put_secure(api, now);
+        }
         if places.is_empty() {
             return self.put(Kind::Gateway, api, now);
         }
         let (gateway, listener) = self.of(&places);
         let own = gateway.1.clone();
+        let is_near = |r: &&SecretRef| {
+            r.namespace.is_none() && NAMESPACES[..SECRET_NAMESPACES].contains(&own.as_str())
+        };
+        for reference in listener.certificates.iter().filter(is_near) {
+            let secret = Spec::Secret { serial: self.below(1 << 20) as u32, flaw: None };
+            api.apply((Kind::Secret, own.clone(), reference.name.clone()), secret, now);
+        }
         let mut key = |kind, name: &str| match self.live(kind, Some(&own), api) {
             Some(key) => key,
             None => (kind, own.clone(), name.to_string()),
@@ -100,11 +123,13 @@ impl Workload {
         let hosts: Vec<&str> = hosts.collect();
         let hostnames = vec![self.of(&hosts).to_string()];
         let backend = Backend { namespace: None, name: service.2.clone(), port: 80, weight: 1 };
-        let rules = rules.into_iter().map(|mut r| {
-            r.filters.redirect = None;
-            Rule { backends: vec![backend.clone()], ..r }
-        });
-        let rules = rules.collect();
+        let mut rules = rules;
+        rules.truncate(1);
+        for rule in &mut rules {
+            rule.filters.redirect = None;
+            rule.backends = vec![backend.clone()];
+        }
+        rules.push(self.beside(&own, api));
         let slice_spec = self.slice_of(&service.2, 3);
         let ports = vec![("http".to_string(), 80)];
         for (key, spec) in [
@@ -119,12 +144,106 @@ impl Workload {
         }
     }
 
+    /// A rule that may redirect, mostly where no other comes before it.
+    fn beside(&mut self, own: &str, api: &Api) -> Rule {
+        let mut beside = self.rule(own, api);
+        if beside.matches.is_empty() || self.prng.chance(1, 2) {
+            let path = self.of(&["/b", "/deep/er"]).to_string();
+            beside.matches = vec![Match { path: Some((false, path)), ..Match::default() }];
+        }
+        if beside.filters.redirect.is_none() && self.prng.chance(1, 3) {
+            beside.filters.redirect = Some(self.redirect(&beside.matches));
+            (beside.filters.rewrite, beside.backends) = (None, Vec::new());
+        }
+        beside
+    }
+
+    /// Makes a Gateway with two HTTPS listeners out of the first that may be one.
+    fn put_secure(&mut self, api: &mut Api, now: Time) {
+        let own = self.of(&NAMESPACES[..SECRET_NAMESPACES]).to_string();
+        let key = self.live(Kind::Gateway, Some(&own), api);
+        let key = key.unwrap_or((Kind::Gateway, own, "gateway0".to_string()));
+        let count = api.objects.keys().filter(|k| k.0 == Kind::Gateway).count() as u32;
+        if !api.objects.contains_key(&key) && count >= self.most(Kind::Gateway) {
+            return;
+        }
+        let certificates = vec![SecretRef { namespace: None, name: "secret0".to_string() }];
+        let hostnames = [self.of(&["", "*.example.com"]), self.of(&["a.example.com", "other.org"])];
+        let listener = |(index, hostname): (usize, &str)| Listener {
+            name: format!("l{index}"),
+            port: 443,
+            hostname: hostname.to_string(),
+            allowed: Allowed::All,
+            certificates: certificates.clone(),
+        };
+        let listeners = hostnames.into_iter().enumerate().map(listener).collect();
+        api.apply(key, Spec::Gateway { class: "serval".into(), listeners }, now);
+    }
+
+    /// Now and then another pair in a Secret of a Gateway's own namespace, or one that cannot be
+    /// used where there is a good one.
+    pub fn rotate(&mut self, api: &mut Api, now: Time) {
+        if !self.prng.chance(1, 8) {
+            return;
+        }
+        let mut keys = Vec::new();
+        for (key, object) in &api.objects {
+            let Spec::Gateway { listeners, .. } = &object.spec else { continue };
+            let refs = listeners.iter().flat_map(|l| &l.certificates);
+            let own = refs.filter(|r| r.namespace.is_none());
+            keys.extend(own.map(|r| (Kind::Secret, key.1.clone(), r.name.clone())));
+        }
+        keys.retain(|key| NAMESPACES[..SECRET_NAMESPACES].contains(&key.1.as_str()));
+        if keys.is_empty() {
+            return self.put_secure(api, now);
+        }
+        let key = self.of(&keys);
+        let before = api.objects.get(&key).map(|o| o.spec.clone());
+        let is_good = matches!(before, Some(Spec::Secret { flaw: None, .. }));
+        let flaw = self.of(&Flaw::ALL);
+        let flaw = Some(flaw).filter(|_| is_good && self.prng.chance(2, 3));
+        if self.prng.chance(1, 6) {
+            // Another object of the same name.
+            api.delete(&key);
+        }
+        let serial = self.below(1 << 20) as u32;
+        api.apply(key, Spec::Secret { serial, flaw }, now);
+    }
+
+    /// The last changes: mostly something is served over HTTPS in the end.
+    pub fn finish(&mut self, api: &mut Api, now: Time) {
+        for _ in 0..6 {
+            let table = l1::wanted(api, Pairs::default());
+            let mut healthy = table.rules.iter().filter(|r| target::is_healthy(r));
+            if !healthy.any(|r| target::is_secure(&table, r)) {
+                self.mend(true, api, now);
+            }
+        }
+    }
+
+    /// Makes a Secret that is served unusable.
+    pub fn spoil(&mut self, api: &mut Api, now: Time) {
+        let table = l1::wanted(api, Pairs::default());
+        if !table.certificates.is_empty() {
+            let name = self.of(&table.certificates).name;
+            let (namespace, name) = name.split_once('/').expect("namespace/name");
+            let flaw = Some(self.of(&Flaw::ALL));
+            let key = (Kind::Secret, namespace.to_string(), name.to_string());
+            api.apply(key, Spec::Secret { serial: 0, flaw }, now);
+        }
+    }
+
     /// One change.
     pub fn change(&mut self, api: &mut Api, now: Time) {
         self.changes += 1;
-        let served = l1::wanted(api).rules.iter().filter(|r| target::is_healthy(r)).count();
-        if served < SERVED && self.prng.chance(1, 2) {
-            return self.mend(api, now);
+        let table = l1::wanted(api, Pairs::default());
+        let healthy: Vec<&ServedRule> =
+            table.rules.iter().filter(|r| target::is_healthy(r)).collect();
+        if !healthy.iter().any(|r| target::is_secure(&table, r)) && self.prng.chance(1, 2) {
+            return self.mend(true, api, now);
+        }
+        if healthy.len() < SERVED && self.prng.chance(1, 2) {
+            return self.mend(false, api, now);
         }
         let kind = self.of(&[
             Kind::Gateway,
@@ -137,13 +256,17 @@ impl Workload {
             Kind::Slice,
             Kind::Slice,
             Kind::Slice,
+            Kind::Secret,
+            Kind::Secret,
+            Kind::Grant,
             Kind::Grant,
             Kind::Namespace,
         ]);
         let count = api.objects.keys().filter(|k| k.0 == kind).count() as u32;
         let most = self.most(kind);
         if self.prng.chance(1, 5) || count >= most && self.prng.chance(1, 2) {
-            let keys: Vec<Key> = api.objects.keys().filter(|k| k.0 == kind).cloned().collect();
+            let fits = |k: &&Key| k.0 == kind && k.1 != SERVICE.0;
+            let keys: Vec<Key> = api.objects.keys().filter(fits).cloned().collect();
             let first = kind == Kind::Gateway && count <= 1;
             if !keys.is_empty() && !first {
                 let key = self.of(&keys);
@@ -161,12 +284,15 @@ impl Workload {
             Kind::Route => 10,
             Kind::Service => SERVICES,
             Kind::Slice => 8,
+            Kind::Secret => 2,
             _ => 3,
         };
         let name = format!("{}{}", format!("{kind:?}").to_lowercase(), self.below(names));
         let (namespace, name) = match kind {
             Kind::Namespace => (String::new(), self.of(&NAMESPACES).to_string()),
             Kind::Slice => (self.place_of(Kind::Service, api), name),
+            // Never more than are admitted.
+            Kind::Secret => (self.of(&NAMESPACES[..SECRET_NAMESPACES]).to_string(), name),
             _ => (self.namespace(), name),
         };
         let count = api.objects.keys().filter(|k| k.0 == kind).count() as u32;
@@ -200,7 +326,7 @@ impl Workload {
 
     fn spec(&mut self, kind: Kind, namespace: &str, api: &Api) -> Spec {
         match kind {
-            Kind::Gateway => self.gateway(),
+            Kind::Gateway => self.gateway(namespace, api),
             Kind::Route => self.route(namespace, api),
             Kind::Service => {
                 let mut ports = vec![("http".to_string(), 80)];
@@ -210,10 +336,20 @@ impl Workload {
                 Spec::Service { ports }
             }
             Kind::Slice => self.slice(namespace, api),
-            Kind::Grant => {
+            Kind::Secret => {
+                let flaw = self.of(&Flaw::ALL);
+                let flaw = Some(flaw).filter(|_| self.prng.chance(1, 3));
+                Spec::Secret { serial: self.below(1 << 20) as u32, flaw }
+            }
+            Kind::Grant if self.prng.chance(1, 2) => {
                 let to = format!("service{}", self.below(SERVICES));
                 let to = Some(to).filter(|_| self.prng.chance(1, 2));
-                Spec::Grant { from: self.place_of(Kind::Route, api), to }
+                Spec::Grant { of: Referrer::Routes, from: self.place_of(Kind::Route, api), to }
+            }
+            Kind::Grant => {
+                let to = format!("secret{}", self.below(2));
+                let to = Some(to).filter(|_| self.prng.chance(1, 2));
+                Spec::Grant { of: Referrer::Gateways, from: self.place_of(Kind::Gateway, api), to }
             }
             _ => {
                 let tier = self.of(&["front", "back"]).to_string();
@@ -222,11 +358,27 @@ impl Workload {
         }
     }
 
-    fn gateway(&mut self) -> Spec {
+    /// certificateRefs of a listener; mostly to Secrets that are there.
+    fn certificates(&mut self, own: &str, most: u64, api: &Api) -> Vec<SecretRef> {
+        let mut refs = Vec::new();
+        for _ in 0..self.prng.range(1, most) {
+            let place = if self.prng.chance(1, 3) { None } else { Some(own) };
+            let (namespace, name) = match self.live(Kind::Secret, place, api) {
+                Some((_, namespace, name)) => (namespace, name),
+                None => (own.to_string(), format!("secret{}", self.below(2))),
+            };
+            refs.push(SecretRef { namespace: Some(namespace).filter(|n| n != own), name });
+        }
+        refs
+    }
+
+    fn gateway(&mut self, own: &str, api: &Api) -> Spec {
         let mut listeners: Vec<Listener> = Vec::new();
+        // All Gateways' together fit a Snapshot.
+        let mut refs_left = 3;
         for index in 0..self.prng.range(1, 3) {
             let hostname = self.of(&["", "", "*.example.com", "a.example.com", "other.org"]);
-            let (hostname, port) = (hostname.to_string(), self.of(&[80, 80, 8080]));
+            let (hostname, port) = (hostname.to_string(), self.of(&[80, 80, 8080, 443, 443]));
             if listeners.iter().any(|l| l.hostname == hostname && l.port == port) {
                 continue;
             }
@@ -235,7 +387,14 @@ impl Workload {
                 1 => Allowed::Label("tier".into(), "front".into()),
                 _ => Allowed::All,
             };
-            listeners.push(Listener { name: format!("l{index}"), port, hostname, allowed });
+            let certificates = match is_tls_port(port) {
+                true if refs_left == 0 => continue,
+                true => self.certificates(own, refs_left.min(2), api),
+                false => Vec::new(),
+            };
+            refs_left -= certificates.len() as u64;
+            let name = format!("l{index}");
+            listeners.push(Listener { name, port, hostname, allowed, certificates });
         }
         let class = if self.prng.chance(1, 10) { "other" } else { "serval" };
         Spec::Gateway { class: class.into(), listeners }
@@ -327,21 +486,45 @@ impl Workload {
         }
     }
 
-    fn filters(&mut self, matches: &[Match]) -> Filters {
-        let (request, response) = (self.edit(), self.edit());
-        if !self.prng.chance(1, 8) {
-            return Filters { request, response, redirect: None };
-        }
+    /// What takes the place of a path: its whole, or the prefix of the rule's one match.
+    fn new_path(&mut self, matches: &[Match]) -> Option<NewPath> {
         let one_prefix = matches!(matches, [Match { path: Some((false, _)), .. }]);
-        let prefix = self.of(&["", "/", "/new", "/new/"]).to_string();
-        let redirect = Redirect {
+        match self.below(4) {
+            0 => Some(NewPath::Full(self.of(&["/", "/new", "/new/er/"]).to_string())),
+            1 | 2 if one_prefix => {
+                Some(NewPath::Prefix(self.of(&["", "/", "/new", "/new/"]).to_string()))
+            }
+            _ => None,
+        }
+    }
+
+    fn redirect(&mut self, matches: &[Match]) -> Redirect {
+        Redirect {
             scheme: self.of(&[None, None, Some("http"), Some("https")]).map(str::to_string),
             hostname: self.of(&[None, Some("else.org")]).map(str::to_string),
             port: self.of(&[None, None, Some(80), Some(443), Some(8080)]),
             status: self.of(&[301, 302, 303, 307, 308]),
-            prefix: Some(prefix).filter(|_| one_prefix && self.prng.chance(1, 2)),
-        };
-        Filters { request, response, redirect: Some(redirect) }
+            path: self.new_path(matches),
+        }
+    }
+
+    fn filters(&mut self, matches: &[Match]) -> Filters {
+        let (request, response) = (self.edit(), self.edit());
+        let mut filters = Filters { request, response, ..Filters::default() };
+        match self.below(4) {
+            0 => {
+                filters.redirect = Some(self.redirect(matches));
+            }
+            1 | 2 => {
+                let hostname =
+                    self.of(&[None, Some("inner.svc"), Some("x.net")]).map(str::to_string);
+                let path = self.new_path(matches);
+                let does_something = hostname.is_some() || path.is_some();
+                filters.rewrite = does_something.then_some(Rewrite { hostname, path });
+            }
+            _ => {}
+        }
+        filters
     }
 
     fn slice(&mut self, own: &str, api: &Api) -> Spec {

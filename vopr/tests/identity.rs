@@ -5,6 +5,7 @@ use vopr::api_server::Api;
 use vopr::capacities::small;
 use vopr::checkers::{l1, s1};
 use vopr::controller::{Around, Counts, Process};
+use vopr::model::secret::Pairs;
 use vopr::network::{Event, Network, Node, SECOND, Step};
 use vopr::replay::Replays;
 use vopr::router::Router;
@@ -32,6 +33,7 @@ impl World {
         let mut options = Options::of(7, false);
         options.api_faults = Rate::Off;
         options.bookmarks = Rate::Off;
+        options.in_nodes = false;
         let trace = Trace::new(false);
         let mut net = Network::new(options.child("network"), options.network, trace);
         net.heal();
@@ -58,7 +60,13 @@ impl World {
 
     fn add_controller(&mut self) {
         let mut prng = self.options.child(&format!("controller{}", self.net.now));
-        self.controllers.push(Process::start(&mut prng, 1, &small(), &mut self.net));
+        self.controllers.push(Process::start(
+            &mut prng,
+            1,
+            &small(),
+            self.api.setup,
+            &mut self.net,
+        ));
     }
 
     fn run(&mut self, seconds: u64) {
@@ -107,7 +115,8 @@ impl World {
     }
 
     fn assert_final(&self) {
-        assert_eq!(l1::lacks(&self.router, &l1::wanted(&self.api)), None);
+        let pairs = self.controllers.last().map_or_else(Pairs::default, |c| c.pairs().clone());
+        assert_eq!(l1::lacks(&self.router, &l1::wanted(&self.api, pairs)), None);
     }
 }
 
@@ -175,7 +184,7 @@ fn an_older_push_is_refused() {
     world.assert_final();
     let swaps = world.router.swaps;
     for _ in 0..8 {
-        world.replays.replay(0, &mut world.net);
+        world.replays.replay(0, world.router.address(), &mut world.net);
         world.run(2);
     }
     world.assert_final();

@@ -1,25 +1,80 @@
-//! D1: an answer is what the model says for some generation that was current on that router
-//! between the request's head and the response's head.
+//! D1: an answer, and what a backend is asked for, is what the model says for some generation that
+//! was current on that router between the request's head and the response's head.
 
 use crate::client::Outcome;
+use crate::ledger::{Arrival, Request};
 use crate::model::lookup::{Answer, Edits};
-use crate::network::Network;
+use crate::network::{Network, Time};
 use crate::router::Router;
 use crate::tables::Tables;
+
+/// What the model says for each generation that was current in a time; None when one of them is
+/// not known.
+fn allowed(
+    request: &Request,
+    (from, to): (Time, Time),
+    router: &Router,
+    tables: &Tables,
+) -> Option<Vec<Answer>> {
+    let mut allowed = Vec::new();
+    for (at, entry) in router.adopted.iter().enumerate() {
+        let until = router.adopted.get(at + 1).map_or(u64::MAX, |next| next.0);
+        if let (Some(checksum), true) = (entry.1, until >= from && entry.0 <= to) {
+            allowed.push(tables.of(&checksum)?.answer(request));
+        }
+    }
+    Some(allowed)
+}
+
+/// A backend got a whole request; whether its URL is another than the client's.
+pub fn arrived(
+    arrival: &Arrival,
+    request: &Request,
+    router: &Router,
+    tables: &Tables,
+    net: &mut Network,
+) -> bool {
+    let Some(allowed) = allowed(request, (request.sent_at, net.now), router, tables) else {
+        return false;
+    };
+    // A request that found no endpoint any more is routed again, with the head it has.
+    let is_head = |answer: &Answer| match answer {
+        Answer::Backends { edits, url, .. } => {
+            *url == arrival.url && edits.request == arrival.edited
+        }
+        _ => false,
+    };
+    let is_place = |answer: &Answer| match answer {
+        Answer::Backends { names, .. } => names.contains(&arrival.backend),
+        _ => false,
+    };
+    let fits = allowed.iter().any(is_head) && allowed.iter().any(is_place);
+    let proto = if request.secured.is_some() { "https" } else { "http" };
+    let forwarded = [&request.host, proto, &request.address.port().to_string()];
+    if !fits || arrival.forwarded != forwarded.map(|value| Some(value.to_string())) {
+        let text = format!(
+            "router {} sent {} {}{} (kind {:?}, query {:?}) at {} as {arrival:?}; allowed was \
+             {allowed:?}",
+            request.router,
+            request.method,
+            request.host,
+            request.path,
+            request.headers,
+            request.query,
+            request.address,
+        );
+        net.trace.violated(net.now, "D1", text);
+    }
+    let query = if request.query.is_empty() { "" } else { "?" };
+    arrival.url.host != request.host
+        || arrival.url.target != format!("{}{query}{}", request.path, request.query)
+}
 
 /// A client got an answer.
 pub fn answered(outcome: &Outcome, router: &Router, tables: &Tables, net: &mut Network) {
     let (request, Some(response)) = (&outcome.request, &outcome.response) else { return };
-    let mut allowed = Vec::new();
-    for (at, entry) in router.adopted.iter().enumerate() {
-        let until = router.adopted.get(at + 1).map_or(u64::MAX, |next| next.0);
-        let (Some(checksum), true) = (entry.1, until >= request.sent_at && entry.0 <= response.at)
-        else {
-            continue;
-        };
-        let Some(table) = tables.of(&checksum) else { return };
-        allowed.push(table.answer(request));
-    }
+    let time = (request.sent_at, response.at);
+    let Some(allowed) = allowed(request, time, router, tables) else { return };
     let edits = Edits { request: response.seen.clone(), response: response.edited.clone() };
     // A request that found no endpoint any more is routed again, with the edits it has.
     let was_edited =
@@ -40,6 +95,7 @@ pub fn answered(outcome: &Outcome, router: &Router, tables: &Tables, net: &mut N
             _ => false,
         },
         (Answer::NotFound, None) => matches!(response.status, 404 | 408 | 503),
+        (Answer::Misdirected, None) => matches!(response.status, 421 | 408 | 503),
         (Answer::Failed, None) => matches!(response.status, 500 | 408 | 503),
     };
     if !allowed.iter().any(fits) {

@@ -15,16 +15,10 @@ pub fn request_arrived(
 ) {
     // The client may have given up and be forgotten.
     let Some(meant) = meant else { return };
-    let target = match meant.query.as_str() {
-        "" => meant.path.clone(),
-        query => format!("{}?{query}", meant.path),
-    };
     let wrong = if message.body != meant.body {
         Some(format!("a body of {} bytes, not {}", message.body.len(), meant.body.len()))
-    } else if message.word(0) != meant.method || message.word(1) != target {
-        Some(format!("{:?}, not {} {target}", message.start, meant.method))
-    } else if message.field("host") != Some(&meant.host) {
-        Some(format!("host {:?}, not {}", message.field("host"), meant.host))
+    } else if message.word(0) != meant.method {
+        Some(format!("{:?}, not {}", message.start, meant.method))
     } else {
         None
     };

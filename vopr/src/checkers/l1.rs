@@ -5,13 +5,13 @@ use super::s3::{difference, normal, read};
 use crate::api_server::Api;
 use crate::capacities::ADMITTED;
 use crate::model::object::{Kind, Object};
+use crate::model::secret::Pairs;
 use crate::model::table::{Table, derive};
 use crate::router::Router;
-use crate::workload::CONTROLLER;
 use std::rc::Rc;
 
-/// The table of the API server's state: the first of each kind by age, as many as are admitted.
-pub fn wanted(api: &Api) -> Table {
+/// Of the API server's objects the first of each kind by age, as many as are admitted.
+pub fn admitted(api: &Api) -> Vec<Rc<Object>> {
     let mut admitted: Vec<Rc<Object>> = Vec::new();
     for kind in Kind::ALL {
         let of_kind = api.objects.values().filter(|o| o.key.0 == kind);
@@ -19,7 +19,15 @@ pub fn wanted(api: &Api) -> Table {
         of_kind.sort_by(|a, b| (a.created, &a.key).cmp(&(b.created, &b.key)));
         admitted.extend(of_kind.into_iter().take(ADMITTED[kind as usize] as usize));
     }
-    normal(derive(&admitted, CONTROLLER))
+    admitted
+}
+
+/// The table of the API server's state. `pairs`: what the controller keeps of Secrets that became
+/// unusable.
+pub fn wanted(api: &Api, pairs: Pairs) -> Table {
+    let (admitted, mut pairs) = (admitted(api), pairs);
+    admitted.iter().for_each(|object| pairs.take(object));
+    normal(derive(&admitted, &pairs, api.setup))
 }
 
 /// What a router lacks; None when it serves what it must.

@@ -1,19 +1,22 @@
 //! What a table says about a request: which backends may answer it.
 
-use super::object::{Edit, Match, Redirect};
-use super::table::{ServedRule, Table, intersect};
+use super::object::{Edit, Match, NewPath, Redirect};
+use super::table::{Served, ServedRule, Table, intersect};
 use crate::ledger::Request;
+use std::net::SocketAddr;
 
 /// Who may answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// No listener or no rule: 404.
     NotFound,
+    /// The certificate of another listener was shown: 421 (GEP-3567).
+    Misdirected,
     /// No backend resolves, or none has a weight: 500.
     Failed,
     /// One of `names`; or, when a share of the requests goes to a reference that does not resolve,
     /// 500; or, when a share goes to a Service without endpoints, 503.
-    Backends { names: Vec<String>, may_500: bool, may_503: bool, edits: Edits },
+    Backends { names: Vec<String>, may_500: bool, may_503: bool, edits: Edits, url: Url },
     /// The rule sends the client elsewhere.
     Redirect { status: u16, location: String },
 }
@@ -24,6 +27,14 @@ pub enum Answer {
 pub struct Edits {
     pub request: Option<String>,
     pub response: Option<String>,
+}
+
+/// What a backend is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    pub host: String,
+    /// Path and query.
+    pub target: String,
 }
 
 /// What clients send as the edited field.
@@ -43,7 +54,8 @@ fn edited(original: &str, edit: &Option<Edit>) -> Option<String> {
 
 /// HTTPRequestRedirectFilter: where a request is sent.
 fn location(redirect: &Redirect, rule: &ServedRule, request: &Request) -> String {
-    let scheme = redirect.scheme.as_deref().unwrap_or("http");
+    let own = if request.secured.is_some() { "https" } else { "http" };
+    let scheme = redirect.scheme.as_deref().unwrap_or(own);
     let host = redirect.hostname.as_deref().unwrap_or(&request.host);
     let well_known = if scheme == "https" { 443 } else { 80 };
     // The port of the listener, when neither port nor scheme is given.
@@ -53,30 +65,47 @@ fn location(redirect: &Redirect, rule: &ServedRule, request: &Request) -> String
         (None, None) => request.address.port(),
     };
     let port = if port == well_known { String::new() } else { format!(":{port}") };
+    let target = target(&redirect.path, rule, request);
+    format!("{scheme}://{host}{port}{target}")
+}
+
+/// HTTPPathModifier: the path with what takes its place, or that of the prefix which the rule's one
+/// match names (without its trailing slash, as the replacement); an empty one is `/`. The query
+/// stays.
+fn target(new: &Option<NewPath>, rule: &ServedRule, request: &Request) -> String {
     let mut path = request.path.clone();
-    if let (Some(new), [Match { path: Some((false, old)), .. }]) =
-        (&redirect.prefix, rule.matches.as_slice())
-    {
-        let rest = &path[old.trim_end_matches('/').len()..];
-        path = format!("{}{rest}", new.trim_end_matches('/'));
-        if path.is_empty() {
-            path = "/".to_string();
+    match (new, rule.matches.as_slice()) {
+        (Some(NewPath::Full(full)), _) => path = full.clone(),
+        (Some(NewPath::Prefix(new)), [Match { path: Some((false, old)), .. }]) => {
+            let rest = &path[old.trim_end_matches('/').len()..];
+            path = format!("{}{rest}", new.trim_end_matches('/'));
         }
+        _ => {}
+    }
+    if path.is_empty() {
+        path = "/".to_string();
     }
     let mark = if request.query.is_empty() { "" } else { "?" };
-    format!("{scheme}://{host}{port}{path}{mark}{}", request.query)
+    format!("{path}{mark}{}", request.query)
 }
 
 impl Table {
+    /// The most specific listener for a host, at an address: only that one counts.
+    pub fn listener(&self, address: SocketAddr, host: &str) -> Option<&Served> {
+        let on_bind = self.listeners.iter().filter(|l| l.binds.contains(&address));
+        let allowing = on_bind.filter(|l| matches_host(&l.hostname, host));
+        allowing.max_by_key(|l| specificity(&l.hostname))
+    }
+
     /// The answer to a request.
     pub fn answer(&self, request: &Request) -> Answer {
-        let on_bind = self.listeners.iter().filter(|l| l.binds.contains(&request.address));
-        let allowing = on_bind.filter(|l| matches_host(&l.hostname, &request.host));
-        // Only the most specific listener counts.
-        let Some(listener) = allowing.max_by_key(|l| specificity(&l.hostname)) else {
+        let Some(listener) = self.listener(request.address, &request.host) else {
             return Answer::NotFound;
         };
         let id = (listener.gateway.clone(), listener.section.clone());
+        if request.secured.as_ref().is_some_and(|secured| *secured != id) {
+            return Answer::Misdirected;
+        }
         let mut candidates: Vec<(Rank, &ServedRule)> = Vec::new();
         for (order, rule) in self.rules.iter().enumerate() {
             for (place, hostname) in &rule.hosts {
@@ -111,7 +140,12 @@ impl Table {
             request: edited(FROM_CLIENT, &rule.filters.request),
             response: edited(FROM_BACKEND, &rule.filters.response),
         };
-        Answer::Backends { names, may_500, may_503, edits }
+        let rewrite = rule.filters.rewrite.as_ref();
+        let url = Url {
+            host: rewrite.and_then(|r| r.hostname.as_ref()).unwrap_or(&request.host).clone(),
+            target: target(&rewrite.and_then(|r| r.path.clone()), rule, request),
+        };
+        Answer::Backends { names, may_500, may_503, edits, url }
     }
 }
 
@@ -143,6 +177,10 @@ fn specificity(hostname: &str) -> (u32, usize) {
 
 /// Whether a hostname of a listener or route is for a host.
 pub fn matches_host(pattern: &str, host: &str) -> bool {
+    // No host is for those alone that are for all.
+    if host.is_empty() {
+        return pattern.is_empty();
+    }
     pattern == host || (pattern.is_empty() || pattern.starts_with("*.")) && intersect(pattern, host)
 }
 

@@ -1,6 +1,9 @@
 //! The model: what serval must do, written from the Gateway API's text, naive and slow, with types
 //! of its own. It shares no code with the product.
 
+pub mod certificates;
 pub mod lookup;
 pub mod object;
+pub mod roster;
+pub mod secret;
 pub mod table;

@@ -2,6 +2,7 @@
 //!
 //! Out: their JSON, as a real API server would send it.
 
+use super::secret::{self, Flaw};
 use std::net::Ipv4Addr;
 
 /// Kinds, in the order of the product's `Kind::ALL`.
@@ -75,11 +76,33 @@ pub enum Spec {
     Namespace {
         labels: Vec<(String, String)>,
     },
-    /// From HTTPRoutes of a namespace to Services, all or one.
+    /// A pair of certificate and key, and what is wrong with it.
+    Secret {
+        serial: u32,
+        flaw: Option<Flaw>,
+    },
+    /// From a namespace to Services or Secrets, all or one.
     Grant {
+        of: Referrer,
         from: String,
         to: Option<String>,
     },
+}
+
+/// Who a ReferenceGrant lets refer to what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Referrer {
+    /// HTTPRoutes to Services.
+    Routes,
+    /// Gateways to Secrets.
+    Gateways,
+}
+
+/// SecretObjectReference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretRef {
+    pub namespace: Option<String>,
+    pub name: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +111,8 @@ pub struct Listener {
     pub port: u16,
     pub hostname: String,
     pub allowed: Allowed,
+    /// tls.certificateRefs. Not empty: the protocol is HTTPS.
+    pub certificates: Vec<SecretRef>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +154,16 @@ pub struct Filters {
     pub request: Option<Edit>,
     pub response: Option<Edit>,
     pub redirect: Option<Redirect>,
+    pub rewrite: Option<Rewrite>,
+}
+
+/// HTTPPathModifier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewPath {
+    /// replaceFullPath.
+    Full(String),
+    /// replacePrefixMatch.
+    Prefix(String),
 }
 
 /// HTTPRequestRedirectFilter.
@@ -138,8 +173,14 @@ pub struct Redirect {
     pub hostname: Option<String>,
     pub port: Option<u16>,
     pub status: u16,
-    /// path.replacePrefixMatch.
-    pub prefix: Option<String>,
+    pub path: Option<NewPath>,
+}
+
+/// HTTPURLRewriteFilter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewrite {
+    pub hostname: Option<String>,
+    pub path: Option<NewPath>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -205,7 +246,10 @@ impl Object {
             self.uid,
             self.version,
             self.generation,
-            self.spec.json(),
+            match &self.spec {
+                Spec::Secret { serial, flaw } => secret::json(&self.key, *serial, *flaw),
+                spec => spec.json(),
+            },
         )
     }
 }
@@ -246,10 +290,18 @@ impl Spec {
                 )
             }
             Spec::Namespace { .. } => r#","spec":{}"#.to_string(),
-            Spec::Grant { from, to } => format!(
-                r#","spec":{{"from":[{{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","namespace":"{from}"}}],"to":[{{"group":"","kind":"Service"{}}}]}}"#,
-                member("name", to)
-            ),
+            // What a Secret says is of its name too: `Object::json`.
+            Spec::Secret { .. } => String::new(),
+            Spec::Grant { of, from, to } => {
+                let (kind, target) = match of {
+                    Referrer::Routes => ("HTTPRoute", "Service"),
+                    Referrer::Gateways => ("Gateway", "Secret"),
+                };
+                format!(
+                    r#","spec":{{"from":[{{"group":"gateway.networking.k8s.io","kind":"{kind}","namespace":"{from}"}}],"to":[{{"group":"","kind":"{target}"{}}}]}}"#,
+                    member("name", to)
+                )
+            }
         }
     }
 }
@@ -264,8 +316,16 @@ impl Listener {
             }
         };
         let hostname = Some(self.hostname.clone()).filter(|h| !h.is_empty());
+        let reference = |r: &SecretRef| {
+            format!(r#"{{"name":"{}"{}}}"#, r.name, member("namespace", &r.namespace))
+        };
+        let refs = list(&self.certificates, reference);
+        let (protocol, tls) = match refs.as_str() {
+            "" => ("HTTP", String::new()),
+            refs => ("HTTPS", format!(r#","tls":{{"certificateRefs":[{refs}]}}"#)),
+        };
         format!(
-            r#"{{"name":"{}","port":{},"protocol":"HTTP"{},"allowedRoutes":{{"namespaces":{allowed}}}}}"#,
+            r#"{{"name":"{}","port":{},"protocol":"{protocol}"{}{tls},"allowedRoutes":{{"namespaces":{allowed}}}}}"#,
             self.name,
             self.port,
             member("hostname", &hostname)
@@ -315,6 +375,17 @@ impl Edit {
     }
 }
 
+impl NewPath {
+    fn json(path: &Option<NewPath>) -> String {
+        let (kind, name, value) = match path {
+            None => return String::new(),
+            Some(NewPath::Full(value)) => ("ReplaceFullPath", "replaceFullPath", value),
+            Some(NewPath::Prefix(value)) => ("ReplacePrefixMatch", "replacePrefixMatch", value),
+        };
+        format!(r#","path":{{"type":"{kind}","{name}":"{value}"}}"#)
+    }
+}
+
 impl Filters {
     fn json(&self) -> String {
         let mut all = Vec::new();
@@ -329,13 +400,14 @@ impl Filters {
         }
         if let Some(r) = &self.redirect {
             let port = r.port.map_or(String::new(), |p| format!(r#","port":{p}"#));
-            let path = r.prefix.as_ref().map_or(String::new(), |p| {
-                let kind = "ReplacePrefixMatch";
-                format!(r#","path":{{"type":"{kind}","replacePrefixMatch":"{p}"}}"#)
-            });
+            let path = NewPath::json(&r.path);
             let (scheme, host) = (member("scheme", &r.scheme), member("hostname", &r.hostname));
             let body = format!(r#""statusCode":{}{scheme}{host}{port}{path}"#, r.status);
             all.push(of("RequestRedirect", "requestRedirect", body));
+        }
+        if let Some(r) = &self.rewrite {
+            let body = format!("{}{}", member("hostname", &r.hostname), NewPath::json(&r.path));
+            all.push(of("URLRewrite", "urlRewrite", body.trim_start_matches(',').to_string()));
         }
         all.join(",")
     }

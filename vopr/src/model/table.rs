@@ -4,7 +4,8 @@
 //! requests (`lookup`). Written from the Gateway API's text; every rule stands here once.
 
 use super::object::*;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use super::secret::{Pair, Pairs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
 /// The addresses that Gateways may get.
@@ -19,6 +20,8 @@ pub struct Served {
     pub section: String,
     pub hostname: String,
     pub binds: Vec<SocketAddr>,
+    /// HTTPS when there are some.
+    pub certificates: Vec<Pair>,
 }
 
 /// One rule of a route, where some listener serves it.
@@ -38,44 +41,77 @@ pub struct ServedRule {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     pub listeners: Vec<Served>,
+    /// All that there are in it, by name.
+    pub certificates: Vec<Pair>,
     pub rules: Vec<ServedRule>,
 }
 
-struct World<'w> {
-    objects: &'w [Rc<Object>],
+/// How a controller is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// Its controllerName.
+    pub controller: &'static str,
+    /// Gateways have the addresses of the nodes with a ready router, else each has one of [`POOL`].
+    pub in_nodes: bool,
 }
 
-/// Works out the table. `objects`: those that are admitted; the controller's name.
-pub fn derive(objects: &[Rc<Object>], controller: &str) -> Table {
+pub(super) struct World<'w> {
+    pub(super) objects: &'w [Rc<Object>],
+    pub(super) pairs: &'w Pairs,
+}
+
+/// The oldest first.
+pub(super) fn by_age(objects: &[Rc<Object>]) -> Vec<Rc<Object>> {
     let mut by_age: Vec<Rc<Object>> = objects.to_vec();
     by_age.sort_by(|a, b| (a.created, &a.key).cmp(&(b.created, &b.key)));
-    let world = World { objects: &by_age };
-    let gateways = world.gateways(controller);
+    by_age
+}
+
+/// Works out the table. `objects`: those that are admitted; the pairs of Secrets.
+pub fn derive(objects: &[Rc<Object>], pairs: &Pairs, setup: Setup) -> Table {
+    let by_age = by_age(objects);
+    let world = World { objects: &by_age, pairs };
+    let gateways = world.gateways(setup);
     let listeners = world.listeners(&gateways);
     let mut rules = Vec::new();
     for object in by_age.iter().filter(|o| o.key.0 == Kind::Route) {
         world.rules(object, &listeners, &mut rules);
     }
-    Table { listeners, rules }
+    let mut certificates: Vec<Pair> =
+        listeners.iter().flat_map(|l| l.certificates.iter().cloned()).collect();
+    certificates.sort();
+    certificates.dedup();
+    Table { listeners, certificates, rules }
+}
+
+/// The Gateways of the controller among those admitted.
+pub fn ours(objects: &[Rc<Object>], setup: Setup) -> Vec<Rc<Object>> {
+    let (by_age, pairs) = (by_age(objects), Pairs::default());
+    let world = World { objects: &by_age, pairs: &pairs };
+    world.gateways(setup).into_iter().map(|(gateway, _)| gateway).collect()
 }
 
 impl World<'_> {
-    fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Rc<Object>> {
+    pub(super) fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Rc<Object>> {
         let key = (kind, namespace.to_string(), name.to_string());
         self.objects.iter().find(|o| o.key == key)
     }
 
-    /// Gateways of our classes with their addresses: kept ones first, then the lowest free one for
-    /// the oldest.
-    fn gateways(&self, controller: &str) -> Vec<(Rc<Object>, Option<Ipv4Addr>)> {
+    /// Gateways of our classes with the addresses that they are bound at: kept ones first, then the
+    /// lowest free one for the oldest; or any address of the nodes.
+    pub(super) fn gateways(&self, setup: Setup) -> Vec<(Rc<Object>, Option<IpAddr>)> {
+        let is_ours = |c: &Rc<Object>| matches!(&c.spec, Spec::Class { controller } if *controller == setup.controller);
         let ours = |o: &&Rc<Object>| match &o.spec {
-            Spec::Gateway { class, .. } => self.get(Kind::Class, "", class).is_some_and(
-                |c| matches!(&c.spec, Spec::Class { controller: name } if name == controller),
-            ),
+            Spec::Gateway { class, .. } => self.get(Kind::Class, "", class).is_some_and(is_ours),
             _ => false,
         };
+        let ours = self.objects.iter().filter(ours);
+        if setup.in_nodes {
+            let any = Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+            return ours.map(|o| (o.clone(), any)).collect();
+        }
         let mut gateways: Vec<(Rc<Object>, Option<Ipv4Addr>)> =
-            self.objects.iter().filter(ours).map(|o| (o.clone(), None)).collect();
+            ours.map(|o| (o.clone(), None)).collect();
         let mut taken: Vec<Ipv4Addr> = Vec::new();
         for (gateway, address) in &mut gateways {
             let usable = |a: &&Ipv4Addr| POOL.contains(a) && !taken.contains(a);
@@ -86,23 +122,34 @@ impl World<'_> {
             *address = POOL.iter().find(|a| !taken.contains(a)).copied();
             taken.extend(*address);
         }
-        gateways
+        gateways.into_iter().map(|(gateway, address)| (gateway, address.map(IpAddr::V4))).collect()
     }
 
-    /// Each Gateway has an address of its own, so only listeners of one Gateway can conflict, and
-    /// the API server lets no such Gateway in.
-    fn listeners(&self, gateways: &[(Rc<Object>, Option<Ipv4Addr>)]) -> Vec<Served> {
-        let mut served = Vec::new();
+    /// Listeners of one Gateway do not conflict: the API server lets no such Gateway in. Where
+    /// Gateways share an address the oldest has a port and hostname.
+    pub(super) fn listeners(&self, gateways: &[(Rc<Object>, Option<IpAddr>)]) -> Vec<Served> {
+        let mut served: Vec<Served> = Vec::new();
         for (gateway, address) in gateways {
             let (Some(address), Spec::Gateway { listeners, .. }) = (address, &gateway.spec) else {
                 continue;
             };
             for listener in listeners {
+                let binds = vec![SocketAddr::new(*address, listener.port)];
+                let is_there = |s: &Served| s.hostname == listener.hostname && s.binds == binds;
+                if served.iter().any(is_there) {
+                    continue;
+                }
+                let (certificates, _) = self.certificates(&gateway.key.1, listener);
+                if certificates.is_empty() && !listener.certificates.is_empty() {
+                    // Nothing to serve it with.
+                    continue;
+                }
                 served.push(Served {
                     gateway: format!("{}/{}", gateway.key.1, gateway.key.2),
                     section: listener.name.clone(),
                     hostname: listener.hostname.clone(),
-                    binds: vec![SocketAddr::new(IpAddr::V4(*address), listener.port)],
+                    binds,
+                    certificates,
                 });
             }
         }
@@ -167,15 +214,25 @@ impl World<'_> {
         }
     }
 
+    /// ReferenceGrant: whether objects of a namespace may refer to this one.
+    pub(super) fn permits(
+        &self,
+        of: Referrer,
+        from: &str,
+        (namespace, name): (&str, &str),
+    ) -> bool {
+        let permits = |o: &Rc<Object>| {
+            o.key.1 == namespace
+                && matches!(&o.spec, Spec::Grant { of: o, from: f, to }
+                    if *o == of && f == from && to.as_ref().is_none_or(|t| *t == name))
+        };
+        namespace == from || self.objects.iter().any(permits)
+    }
+
     /// The endpoints of a backendRef; None when it does not resolve.
     fn endpoints(&self, from: &str, backend: &Backend) -> Option<Vec<SocketAddr>> {
         let namespace = backend.namespace.as_deref().unwrap_or(from);
-        let permits = |o: &&Rc<Object>| {
-            o.key.1 == namespace
-                && matches!(&o.spec, Spec::Grant { from: f, to }
-                    if f == from && to.as_ref().is_none_or(|t| *t == backend.name))
-        };
-        if namespace != from && !self.objects.iter().any(|o| permits(&o)) {
+        if !self.permits(Referrer::Routes, from, (namespace, &backend.name)) {
             return None;
         }
         let service = self.get(Kind::Service, namespace, &backend.name)?;
