@@ -20,6 +20,7 @@ pub mod faults;
 pub mod http;
 pub mod io;
 pub mod ledger;
+pub mod manifests;
 pub mod model;
 pub mod network;
 pub mod observer;
