@@ -222,9 +222,8 @@ impl Worker {
     /// The driver has no TLS session for this one: another client that has one makes way, if there
     /// is any that may. Whether a session is free now.
     pub fn on_no_session<I: Io>(&mut self, turn: &mut Turn<'_, I>, id: ConnId) -> bool {
-        let made = self.make_way(turn.io, |conns, index| {
-            conns.listener(index) != 0 && index != id.index
-        });
+        let made =
+            self.make_way(turn.io, |conns, index| conns.listener(index) != 0 && index != id.index);
         self.counters.exhausted += u64::from(!made);
         made
     }
