@@ -191,7 +191,7 @@ impl Sim {
         if self.options.bind_failures != Rate::Off {
             // The first binds fail; nobody knows when there will be others.
             for process in self.routers.iter_mut().filter_map(|r| r.process.as_mut()) {
-                process.driver.failing_port = 80;
+                process.driver.failing_port = if self.prng.chance(1, 2) { 80 } else { 443 };
             }
         }
         self.start_controller();
@@ -443,7 +443,7 @@ impl Sim {
         }
         if options.bind_failures.happens(&mut self.prng) {
             let i = self.prng.below(ROUTERS as u64) as usize;
-            let port = [0, 80, 8080][self.prng.below(3) as usize];
+            let port = [0, 80, 8080, 443, 443][self.prng.below(5) as usize];
             if let Some(process) = &mut self.routers[i].process {
                 process.driver.failing_port = port;
             }
