@@ -32,4 +32,5 @@ pub mod tables;
 pub mod target;
 pub mod totals;
 pub mod trace;
+pub mod tunnel;
 pub mod workload;

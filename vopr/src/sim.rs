@@ -7,7 +7,7 @@
 use crate::api_server::Api;
 use crate::backend::Backends;
 use crate::capacities::small;
-use crate::checkers::{d1, d3, d4, d9, d11, l1, l2, l3, s1};
+use crate::checkers::{d1, d3, d4, d7, d9, d11, l1, l2, l3, s1};
 use crate::client::{Clients, Outcome};
 use crate::controller::{Around, Counts, Process};
 use crate::faults::{Fault, Injected};
@@ -70,6 +70,10 @@ pub struct Sums {
     pub pairs_kept: u64,
     /// certificateRefs that do not resolve, in statuses.
     pub ref_problems: u64,
+    /// Requests and answers with trailers, tunnels, and those that ended in order.
+    pub trailed: u64,
+    pub tunnels: u64,
+    pub tunnels_whole: u64,
     /// Requests that L3 demands an answer of a backend for.
     pub owed: u64,
 }
@@ -187,7 +191,7 @@ impl Sim {
         if self.options.bind_failures != Rate::Off {
             // The first binds fail; nobody knows when there will be others.
             for process in self.routers.iter_mut().filter_map(|r| r.process.as_mut()) {
-                process.driver.failing_port = 80;
+                process.driver.failing_port = if self.prng.chance(1, 2) { 80 } else { 443 };
             }
         }
         self.start_controller();
@@ -316,6 +320,13 @@ impl Sim {
             let router = &self.routers[outcome.request.router];
             d3::answered(&outcome, &mut self.net);
             d4::answered(&outcome, &self.ledger, &mut self.net);
+            if let (stamp, Some(response)) = (&outcome.request.stamp, &outcome.response) {
+                let mut attempts = self.ledger.attempts.get(stamp).into_iter().flatten();
+                let (sent, got) = (attempts.any(|a| a.is_trailed), &response.trailers);
+                let came = d7::crossed("an answer", stamp, got, sent, &mut self.net);
+                self.ledger.trailed += u64::from(came);
+                self.sums.tunnels += u64::from(response.status == 101);
+            }
             d1::answered(&outcome, router, &self.tables, &mut self.net);
             if let Some(since) = self.converged {
                 let table = self.tables.adopted(router);
@@ -432,7 +443,7 @@ impl Sim {
         }
         if options.bind_failures.happens(&mut self.prng) {
             let i = self.prng.below(ROUTERS as u64) as usize;
-            let port = [0, 80, 8080][self.prng.below(3) as usize];
+            let port = [0, 80, 8080, 443, 443][self.prng.below(5) as usize];
             if let Some(process) = &mut self.routers[i].process {
                 process.driver.failing_port = port;
             }
@@ -602,6 +613,8 @@ impl Sim {
             sums: Sums {
                 pairs_kept: self.counts.pairs_kept,
                 ref_problems: self.counts.ref_problems,
+                trailed: self.ledger.trailed,
+                tunnels_whole: self.ledger.tunnels_whole,
                 ..self.sums
             },
             swaps: self.routers.iter().map(|r| r.swaps).sum(),

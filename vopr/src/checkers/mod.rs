@@ -5,6 +5,7 @@ pub mod d11;
 pub mod d3;
 pub mod d4;
 pub mod d5;
+pub mod d7;
 pub mod d9;
 pub mod l1;
 pub mod l2;
