@@ -1,8 +1,8 @@
 //! Routes that change all the time, each change with its number in every answer.
 //!
-//! In: the API server behind `kubectl proxy`; the ledger. Out: patches, each with the version that it
-//! changes, so that one whose answer was lost cannot come late and undo a newer one. A change is in
-//! the ledger before it is asked for, since nobody knows when a lost one was taken.
+//! In: the API server behind `kubectl proxy`; the ledger. Out: patches, each with the version that
+//! it changes, so that one whose answer was lost cannot come late and undo a newer one. A change is
+//! in the ledger before it is asked for, since nobody knows when a lost one was taken.
 
 use crate::clients::TIMED_ROUTE;
 use crate::ledger::{FIELD, Ledger, ROUTERS, ROUTES};

@@ -208,6 +208,12 @@ impl Soak {
         self.world.processes.check()?;
         let took = self.world.changes.settle()?;
         self.report.settled.push(took.as_millis() as u64);
+        // The newest configuration meets a full disk, and is to be saved once that has room.
+        (0..ROUTERS).for_each(|n| self.world.processes.fill_disk(n, true));
+        let served = self.world.changes.settle();
+        std::thread::sleep(BREATH);
+        (0..ROUTERS).for_each(|n| self.world.processes.fill_disk(n, false));
+        served?;
         // A second of load without any fault.
         std::thread::sleep(BREATH);
         self.clients.pause();

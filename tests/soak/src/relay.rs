@@ -1,8 +1,8 @@
 //! A link between two ends that can be harmed: a relay in user space, two threads a connection.
 //!
 //! In: connections to where it listens; a mode. Out: their bytes at the target, as the mode lets
-//! them. A mode looks at each piece that was read; what is about whole connections (reset, an end of
-//! one direction, a refusal) is done to those there are, and to those that come.
+//! them. A mode looks at each piece that was read; what is about whole connections (reset, an end
+//! of one direction, a refusal) is done to those there are, and to those that come.
 //!
 //! A relay cannot lose segments: the kernel has taken what either end sent. So a stall is what a
 //! cut cable is to TCP, and a black hole what a middlebox is that forgot a connection: it stays

@@ -2,8 +2,8 @@
 //!
 //! In: faults as they happened, failures. Out: for each failure the fault that may have caused it:
 //! one that met this router or backend, within its time and a bounded tolerance, and can cause this
-//! kind of failure at all. A wrong answer is never explained, nor is a request that took longer than
-//! the client's patience.
+//! kind of failure at all. A wrong answer is never explained, nor is a request that took longer
+//! than the client's patience.
 
 use crate::clients::{Class, Failed, TIMED_ROUTE};
 use crate::schedule::{Fault, Harm, Place};

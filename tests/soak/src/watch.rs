@@ -1,7 +1,7 @@
 //! What each router says it serves, over mutual TLS, asked again and again.
 //!
-//! In: the controller's identity; a router's admin port, beside the relays. Out: what all its workers
-//! serve, into the ledger, with its time; a violation when that goes back in one process.
+//! In: the controller's identity; a router's admin port, beside the relays. Out: what all its
+//! workers serve, into the ledger, with its time; a violation when that goes back in one process.
 
 use crate::ledger::{Ledger, ROUTES, changes};
 use crate::places::Places;
