@@ -57,6 +57,10 @@ pub enum Class {
 pub struct Failed {
     /// From when on a fault may have caused it, ms since the start.
     pub since: u64,
+    /// When it was sent.
+    pub sent: u64,
+    /// Over a connection that had served another.
+    pub is_used: bool,
     /// When it was noticed.
     pub at: u64,
     /// The router it was for.
@@ -69,6 +73,15 @@ pub struct Failed {
     pub class: Class,
     /// The request, in words.
     pub request: String,
+}
+
+impl Failed {
+    /// Of which nothing is known.
+    pub fn unknown() -> Failed {
+        let (class, request) = (Class::Timeout, String::new());
+        let (since, sent, at, is_used) = (0, 0, 0, false);
+        Failed { since, sent, is_used, at, router: 0, route: 0, mask: 0, class, request }
+    }
 }
 
 /// What all share.
@@ -119,7 +132,7 @@ impl Shared {
         if *count > most {
             let class = Class::Wrong(format!("{method} reached backends {count} times"));
             let (at, request) = (self.ms(), stamp.to_string());
-            let failed = Failed { since: at, at, router: 0, route: 0, mask: 0, class, request };
+            let failed = Failed { since: at, at, class, request, ..Failed::unknown() };
             self.failed.lock().expect("no panics").push(failed);
         }
     }
@@ -270,7 +283,7 @@ impl Sender<'_> {
             Err(class) => {
                 // What became of the connection before is no excuse for an answer.
                 let is_late = matches!(class, Class::Status(_) | Class::Timeout);
-                self.fail(&trial, if is_late { sent } else { since }, class);
+                self.fail(&trial, if is_late { sent } else { since }, sent, class);
             }
         }
     }
@@ -282,14 +295,16 @@ impl Sender<'_> {
             Ok(Rest::Quiet) => return Some(kept),
             Ok(Rest::Speaks) => {
                 let what = "bytes that nobody asked for".to_string();
-                self.fail(trial, kept.used, Class::Wrong(what));
+                self.fail(trial, kept.used, self.shared.ms(), Class::Wrong(what));
             }
-            Ok(Rest::Ended) | Err(_) => self.fail(trial, kept.used, Class::Closed),
+            Ok(Rest::Ended) | Err(_) => {
+                self.fail(trial, kept.used, self.shared.ms(), Class::Closed);
+            }
         }
         None
     }
 
-    fn fail(&self, trial: &Try<'_>, since: u64, class: Class) {
+    fn fail(&self, trial: &Try<'_>, since: u64, sent: u64, class: Class) {
         let Try { request, number, route, floor, is_tls, is_used } = *trial;
         let request = format!(
             "request {number} {:?} {:?} of {} bytes, {}, {}, stamp {}, route r{route} from \
@@ -303,7 +318,7 @@ impl Sender<'_> {
         );
         let mask = self.shared.ledger.mask(route, floor);
         let (at, router) = (self.shared.ms(), self.router);
-        let failed = Failed { since, at, router, route, mask, class, request };
+        let failed = Failed { since, sent, is_used, at, router, route, mask, class, request };
         self.shared.failed.lock().expect("no panics").push(failed);
     }
 

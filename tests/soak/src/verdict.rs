@@ -19,6 +19,11 @@ pub struct Happened {
     pub to: u64,
 }
 
+/// limits.toml: how long a router that drains takes one more request over an idle connection.
+const DRAIN_IDLE_MS: u64 = 1_000;
+/// Signals, accepts and clocks take their time.
+const DRAIN_MARGIN_MS: u64 = 250;
+
 /// How long after its end a fault explains failures, in ms.
 fn tolerance(fault: Fault) -> u64 {
     match fault {
@@ -86,22 +91,35 @@ pub fn is_near(happened: &Happened, failed: &Failed, tolerance: u64) -> bool {
     happened.from <= failed.at && failed.since <= happened.to + tolerance
 }
 
-/// Whether it may have caused this failure.
-fn explains(happened: &Happened, failed: &Failed) -> bool {
+/// Whether it may have caused this failure, beside all others.
+fn explains(all: &[Happened], happened: &Happened, failed: &Failed) -> bool {
     is_near(happened, failed, tolerance(happened.fault))
         && is_on_its_way(happened.fault, failed)
         && can_cause(happened.fault, failed)
+        && !(matches!(happened.fault, Fault::RouterDrain(_)) && is_owed(all, happened, failed))
+}
+
+/// A router that drains owes an answer to what it had before, and to what comes soon over a
+/// connection that it has: unless the link held it back.
+fn is_owed(all: &[Happened], drain: &Happened, failed: &Failed) -> bool {
+    let is_link = |h: &&Happened| matches!(h.fault, Fault::Link(Place::Client(_), _));
+    let mut links = all.iter().filter(is_link).filter(|h| is_on_its_way(h.fault, failed));
+    let until = match failed.is_used {
+        true => drain.from + DRAIN_IDLE_MS - DRAIN_MARGIN_MS,
+        false => drain.from.saturating_sub(DRAIN_MARGIN_MS),
+    };
+    failed.sent < until && failed.class != Class::Closed && !links.any(|h| is_near(h, failed, 0))
 }
 
 /// The fault that explains it.
 pub fn explain<'h>(happened: &'h [Happened], failed: &Failed) -> Option<&'h Happened> {
-    happened.iter().rev().find(|happened| explains(happened, failed))
+    happened.iter().rev().find(|cause| explains(happened, cause, failed))
 }
 
 /// Whether another fault than this one explains it.
 fn is_of_others(all: &[Happened], this: &Happened, failed: &Failed) -> bool {
     let is_other = |other: &&Happened| (other.fault, other.from) != (this.fault, this.from);
-    all.iter().filter(is_other).any(|other| explains(other, failed))
+    all.iter().filter(is_other).any(|other| explains(all, other, failed))
 }
 
 /// From the end of a fault to the first second with good answers and without a failure, in ms; of
@@ -136,8 +154,8 @@ mod tests {
     use super::*;
 
     fn failed(class: Class) -> Failed {
-        let request = String::new();
-        Failed { since: 1_000, at: 1_500, router: 0, route: 0, mask: 0b10, class, request }
+        let (since, at, mask) = (1_000, 1_500, 0b10);
+        Failed { since, sent: since, at, mask, class, ..Failed::unknown() }
     }
 
     fn happened(fault: Fault, from: u64, to: u64) -> Vec<Happened> {
@@ -182,6 +200,18 @@ mod tests {
             let kill = happened(Fault::RouterKill(0), 0, 9_000);
             assert!(explain(&kill, &failed(class)).is_none());
         }
+    }
+
+    #[test]
+    fn a_drain_owes_answers_to_what_it_has() {
+        let explains = |from, is_used| {
+            let failed = Failed { is_used, ..failed(Class::Reset) };
+            explain(&happened(Fault::RouterDrain(0), from, 2_000), &failed).is_some()
+        };
+        assert!(explains(1_200, false), "perhaps never accepted");
+        assert!(!explains(1_260, false), "sent long before");
+        assert!(!explains(1_200, true) && !explains(300, true), "it had the connection");
+        assert!(explains(200, true), "idle for too long");
     }
 
     #[test]
