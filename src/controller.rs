@@ -290,7 +290,8 @@ impl Controller {
         self.notice_silence(now);
         let epoch = self.epoch;
         let version = self.version();
-        let may = self.has_epoch && self.is_synced() && !self.wanted.holds_back(now);
+        let may =
+            self.has_epoch && self.is_synced() && !self.wanted.holds_back(now, self.published);
         if !may || self.reconciled == version {
             return false;
         }
