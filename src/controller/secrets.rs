@@ -2,9 +2,9 @@
 //!
 //! In: Secrets as they come. Out: the store of Secrets; a relist when a Gateway refers to one that
 //! was passed by before. Until that relist is through no Snapshot is published, for SECRET_WAIT_MS
-//! at most: a listener is not said to lack what is on its way. The first Snapshot waits however long
-//! that takes: routers serve the Secrets of an earlier controller, which must not be lost because
-//! the API server is slow to show them again.
+//! at most: a listener is not said to lack what is on its way. The first Snapshot waits however
+//! long that takes: routers serve the Secrets of an earlier controller, which must not be lost
+//! because the API server is slow to show them again.
 
 use super::Controller;
 use crate::limits::{MAX_CERTIFICATE_DER_BYTES, MAX_SECRETS, SECRET_WAIT_MS};
