@@ -49,6 +49,9 @@ scripts/soak sets up what the second needs; the first prints the schedule.
 
 /// Load before the first quiet point, which all others are compared with.
 const WARM_UP: Duration = Duration::from_secs(5);
+/// One in so many requests takes its backend so long: faults are to meet requests under way.
+const SLOW_EVERY: u64 = 13;
+const SLOW: Duration = Duration::from_millis(300);
 /// After the last fault, before it is asked whether all is as before.
 const BREATH: Duration = Duration::from_millis(1_500);
 
@@ -138,7 +141,13 @@ impl Soak {
             let address = places.backend(n);
             let socket = TcpListener::bind(address).map_err(|e| format!("{address}: {e}"))?;
             let shared = Arc::clone(&clients.shared);
-            let note = Arc::new(move |stamp: &str, method: &str| shared.note(stamp, method));
+            let note = Arc::new(move |stamp: &str, method: &str| {
+                shared.note(stamp, method);
+                let number = stamp.rsplit('-').next().and_then(|n| n.parse::<u64>().ok());
+                if number.is_some_and(|number| number % SLOW_EVERY == 0) {
+                    std::thread::sleep(SLOW);
+                }
+            });
             backend::listen_noting(socket, format!("echo-{n}"), note);
         }
         let world = World {

@@ -12,7 +12,7 @@ use std::fmt;
 /// Faults happen for so long in each round; then all is healed, settled and measured.
 const ROUND_MS: u64 = 38_000;
 /// What the rest of a round takes, roughly: how many rounds there are.
-const CALM_MS: u64 = 12_000;
+const CALM_MS: u64 = 6_000;
 /// A pause is shorter than this: a request may meet one in each lane, and then another, and
 /// is to end within the client's patience (`client::PATIENCE`).
 const PAUSE_MAX_MS: u64 = 4_000;
