@@ -468,6 +468,22 @@ mod tests {
         assert_eq!((needs_push(&controller), wrote), (true, 1), "what was held back comes then");
     }
 
+    #[test]
+    fn an_epoch_that_was_given_out_twice_is_no_longer_ours() {
+        let (mut controller, router) = published();
+        let own = controller.published().unwrap().identity;
+        let mut highest = |identity| {
+            let report = Report { identity, ..Report::default() };
+            controller.report(router, &report, Now::default());
+            controller.highest_epoch()
+        };
+        assert_eq!(highest(own), own.epoch);
+        assert_eq!(highest(Identity { generation: own.generation - 1, ..own }), own.epoch);
+        assert_eq!(highest(Identity { generation: own.generation + 1, ..own }), own.epoch + 1);
+        assert_eq!(highest(Identity { checksum: Checksum([7; 32]), ..own }), own.epoch + 1);
+        assert_eq!(highest(Identity { epoch: 5, ..own }), 5);
+    }
+
     struct Queue(u32);
 
     impl StatusQueue for Queue {
