@@ -290,7 +290,8 @@ impl Controller {
         self.notice_silence(now);
         let epoch = self.epoch;
         let version = self.version();
-        let may = self.has_epoch && self.is_synced() && !self.wanted.holds_back(now);
+        let may =
+            self.has_epoch && self.is_synced() && !self.wanted.holds_back(now, self.published);
         if !may || self.reconciled == version {
             return false;
         }
@@ -465,6 +466,22 @@ mod tests {
         controller.set_epoch(3);
         let wrote = written(&mut controller);
         assert_eq!((needs_push(&controller), wrote), (true, 1), "what was held back comes then");
+    }
+
+    #[test]
+    fn an_epoch_that_was_given_out_twice_is_no_longer_ours() {
+        let (mut controller, router) = published();
+        let own = controller.published().unwrap().identity;
+        let mut highest = |identity| {
+            let report = Report { identity, ..Report::default() };
+            controller.report(router, &report, Now::default());
+            controller.highest_epoch()
+        };
+        assert_eq!(highest(own), own.epoch);
+        assert_eq!(highest(Identity { generation: own.generation - 1, ..own }), own.epoch);
+        assert_eq!(highest(Identity { generation: own.generation + 1, ..own }), own.epoch + 1);
+        assert_eq!(highest(Identity { checksum: Checksum([7; 32]), ..own }), own.epoch + 1);
+        assert_eq!(highest(Identity { epoch: 5, ..own }), 5);
     }
 
     struct Queue(u32);

@@ -239,3 +239,24 @@ fn a_restart_keeps_the_local_configuration_and_may_listen_elsewhere() {
     drop(again);
     std::fs::remove_dir_all(state).unwrap();
 }
+
+/// What could not be saved is saved later, though nothing changes any more.
+#[test]
+fn a_configuration_that_could_not_be_saved_is_saved_later() {
+    let router = Router::start("unsaved");
+    // Where the file is written before it is renamed: as good as a full disk.
+    let obstacle = router.state.join(".snapshot.jsonl.new");
+    let saved = router.state.join("snapshot.jsonl");
+    let is_saved = |name: &str| {
+        let name = format!(r#""name":"{name}""#);
+        std::fs::read_to_string(&saved).is_ok_and(|text| text.contains(&name))
+    };
+    router.done("POST", "/pools", r#"{"name":"p","upstreams":["127.0.0.1:1"]}"#);
+    wait_for("the first is saved", || is_saved("p"));
+    std::fs::create_dir(&obstacle).unwrap();
+    router.done("PUT", "/routes/late", r#"{"backends":[{"pool":"p"}]}"#);
+    wait_for("a save has failed", || router.process.logs("not saved"));
+    assert!(!is_saved("late"));
+    std::fs::remove_dir(&obstacle).unwrap();
+    wait_for("the second is saved", || is_saved("late"));
+}

@@ -64,7 +64,9 @@ impl Reign {
         if self.is_asked || now < self.rests_until || !(is_urgent || now >= self.due) {
             return None;
         }
-        Some(Look { held: self.epoch, given: highest, take })
+        // Who has overtaken us has a higher epoch, even if no router and no Lease knows it any more.
+        let overtaken = if self.state == State::StandingBy { self.epoch + 1 } else { 0 };
+        Some(Look { held: self.epoch, given: highest.max(overtaken), take })
     }
 
     /// The look was ordered; [`Reign::found`] or [`Reign::failed`] follows.
@@ -177,6 +179,16 @@ mod tests {
         assert_eq!(c.look(2), Some(Look { held: 1, given: 2, take: true }));
         assert_eq!(c.found(Held::Own(3)), Change::Taken(3));
         assert_eq!(c.look(3), None);
+    }
+
+    #[test]
+    fn a_restored_lease_of_who_stands_by_is_taken_anew() {
+        let mut c = Clocked::reigning();
+        assert_eq!(c.found(Held::Others(5)), Change::Overtaken);
+        c.1 = c.1 + PERIOD;
+        // No router has the epoch of the other one, which is gone.
+        assert_eq!(c.look(1), Some(Look { held: 1, given: 2, take: false }));
+        assert_eq!(c.found(Held::Own(3)), Change::Taken(3), "not ours as it was");
     }
 
     #[test]

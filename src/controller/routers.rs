@@ -181,10 +181,20 @@ impl Controller {
         report.identity.precedes(&wanted) && !refused && !self.stands_by
     }
 
-    /// The highest epoch that any router reported.
+    /// The highest epoch that any router reported. One that has our epoch by somebody else counts
+    /// as one above it: an API server that was restored gave the epoch out twice.
     pub fn highest_epoch(&self) -> u64 {
         let reports = self.routers.as_slice().iter().filter_map(|r| r.report.as_ref());
-        reports.map(|r| r.identity.epoch).max().unwrap_or(0)
+        let epoch = |r: &Report| r.identity.epoch + u64::from(self.is_twin(&r.identity));
+        reports.map(epoch).max().unwrap_or(0)
+    }
+
+    /// Whether an identity of our epoch is not of ours: no newer one, nor the newest otherwise.
+    fn is_twin(&self, of: &Identity) -> bool {
+        let own = self.published().map_or(Identity::default(), |p| p.identity);
+        let is_newest = of.generation == own.generation;
+        let is_ours = of.generation < own.generation || is_newest && of.checksum == own.checksum;
+        own.epoch == self.epoch && of.epoch == self.epoch && self.epoch > 0 && !is_ours
     }
 }
 

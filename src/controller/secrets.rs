@@ -2,7 +2,9 @@
 //!
 //! In: Secrets as they come. Out: the store of Secrets; a relist when a Gateway refers to one that
 //! was passed by before. Until that relist is through no Snapshot is published, for SECRET_WAIT_MS
-//! at most: a listener is not said to lack what is on its way.
+//! at most: a listener is not said to lack what is on its way. The first Snapshot waits however
+//! long that takes: routers serve the Secrets of an earlier controller, which must not be lost
+//! because the API server is slow to show them again.
 
 use super::Controller;
 use crate::limits::{MAX_CERTIFICATE_DER_BYTES, MAX_SECRETS, SECRET_WAIT_MS};
@@ -60,9 +62,9 @@ impl Wanted {
         self.is_all || self.refs.as_slice().binary_search(&key.hash()).is_ok()
     }
 
-    /// Whether the next Snapshot waits for Secrets.
-    pub(super) fn holds_back(&self, now: Now) -> bool {
-        (self.is_missing || self.is_relisting) && now.mono < self.patience
+    /// Whether the next Snapshot waits for Secrets; `published`: it is not the first.
+    pub(super) fn holds_back(&self, now: Now, published: bool) -> bool {
+        (self.is_missing || self.is_relisting) && (!published || now.mono < self.patience)
     }
 
     /// Whether Secrets must be listed again.
@@ -277,6 +279,22 @@ mod tests {
         assert!(!controller.tick(at(1)) && !controller.tick(at(patience)));
         assert!(controller.tick(at(patience + 1)) || controller.published().is_some());
         assert_eq!(chains(&controller), "");
+    }
+
+    /// A controller that starts anew while the API server is slow takes no certificate from the
+    /// routers, which serve what an earlier one has pushed.
+    #[test]
+    fn the_first_snapshot_waits_for_its_secrets_however_long() {
+        let mut controller = controller();
+        take(&mut controller, Kind::Gateway, &gateway(r#"{"name":"s"}"#));
+        let late = u64::from(SECRET_WAIT_MS) * 10;
+        assert!(!controller.tick(at(0)) && !controller.tick(at(late)));
+        assert!(controller.published().is_none());
+        controller.resync_begin(Kind::Secret);
+        assert!(!controller.tick(at(late * 2)), "the list broke, and begins again");
+        relist(&mut controller, &[secret("ns", "good")]);
+        assert!(controller.tick(at(late * 3)));
+        assert_eq!(chains(&controller), "good");
     }
 
     struct Names(String);

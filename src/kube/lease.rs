@@ -260,15 +260,19 @@ impl LeaseEpoch {
         }
         let transitions = lease.at(&["spec", "leaseTransitions"]).and_then(Value::int).unwrap_or(0);
         let transitions = u64::try_from(transitions).unwrap_or(0);
+        let holder = lease.at(&["spec", "holderIdentity"]).and_then(Value::str).unwrap_or("");
+        let is_ours = holder == self.holder.as_str();
         let Look { held, given, take } = self.look;
-        if !take && held < transitions {
+        if !take && !is_ours && held < transitions {
             self.others = fnv::hash(self.resource_version.as_str().as_bytes()) | 1;
             return self.done(0);
         }
-        if !take && held == transitions && given <= held {
-            self.epoch = held;
+        // Above `held` when the answer to our write was lost.
+        if !take && is_ours && held <= transitions && given <= transitions {
+            self.epoch = transitions;
             return self.write(Phase::Raising, now);
         }
+        // Somebody else may have taken our epoch from an API server that was older than it.
         self.raise(transitions, Phase::Raising, now);
     }
 
@@ -392,7 +396,8 @@ mod tests {
     fn lease(version: &str, transitions: i64) -> String {
         format!(
             r#"{{"metadata":{{"resourceVersion":"{version}"}},
-            "spec":{{"leaseTransitions":{transitions}}}}}"#
+            "spec":{{"holderIdentity":"{}","leaseTransitions":{transitions}}}}}"#,
+            if transitions <= 5 { "me" } else { "other" }
         )
     }
 
@@ -455,6 +460,25 @@ mod tests {
         assert_eq!(looked(5, 40, false), "41 Ok(Own(41))");
         let mut taker = Taker::look(Look { held: 5, ..Look::default() });
         assert!(taker.answer(404, "").contains(r#""leaseTransitions":6"#), "deleted");
+    }
+
+    #[test]
+    fn one_epoch_of_two_holders_is_left_by_both() {
+        let mut taker = Taker::look(Look { held: 5, given: 5, take: false });
+        let put = taker.answer(200, &lease("9", 5).replace("me", "twin"));
+        assert!(put.contains(r#""leaseTransitions":6"#), "{put}");
+        assert_eq!(taker.answer(200, "{}"), "Ok(Own(6))");
+    }
+
+    #[test]
+    fn taken_though_the_answer_was_lost() {
+        let mut taker = Taker::look(Look { held: 5, given: 7, take: false });
+        assert!(taker.answer(200, &lease("9", 5)).contains(r#""leaseTransitions":8"#));
+        taker.0.input(Input::Failed(Trouble::Closed), taker.1).unwrap();
+        assert_eq!(taker.wait(), "Get l ");
+        let put = taker.answer(200, &lease("10", 8).replace("other", "me"));
+        assert!(put.contains(r#""leaseTransitions":8"#), "{put}");
+        assert_eq!(taker.answer(200, "{}"), "Ok(Own(8))");
     }
 
     #[test]

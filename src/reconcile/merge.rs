@@ -24,6 +24,10 @@ pub fn merge(
     if of_status(kind, status, controller) == of_status(kind, wanted, controller) {
         return false;
     }
+    if is_older(kind, object, wanted, controller) {
+        // Worked out from an older object, by one of us that was paused: the next look corrects it.
+        return false;
+    }
     let stamp = now.rfc3339();
     let stamp = core::str::from_utf8(&stamp).unwrap_or("");
     out.begin_object();
@@ -33,6 +37,32 @@ pub fn merge(
     }
     out.end_object();
     true
+}
+
+/// Whether some observedGeneration would fall. One above the object's own is nobody's observation.
+fn is_older(kind: Kind, object: Value<'_>, wanted: Value<'_>, controller: &str) -> bool {
+    let generation = object.at(&["metadata", "generation"]).and_then(Value::int);
+    let highest = generation.unwrap_or(i64::MAX);
+    let status = items(object, "status");
+    let observed =
+        |c: Value<'_>| c.get("observedGeneration").and_then(Value::int).filter(|&g| g <= highest);
+    let falls = |before: Value<'_>, wanted: Value<'_>| {
+        list_of(wanted).items().any(|w| {
+            let mut same = list_of(before).items().filter(|b| b.text("type") == w.text("type"));
+            same.any(|b| observed(b) > observed(w))
+        })
+    };
+    let is_ours = |p: &Value<'_>| p.text("controllerName") == controller;
+    falls(status, wanted)
+        || items(wanted, "listeners").items().any(|w| {
+            let before = items(status, "listeners");
+            before.items().any(|b| b.text("name") == w.text("name") && falls(b, w))
+        })
+        || kind == Kind::HttpRoute
+            && items(wanted, "parents").items().any(|w| {
+                let before = items(status, "parents");
+                before.items().any(|b| is_ours(&b) && same_ref(b, w) && falls(b, w))
+            })
 }
 
 /// GatewayClass and Gateway: conditions by type; the other members are ours alone.
@@ -91,7 +121,11 @@ fn conditions(before: Value<'_>, wanted: Value<'_>, stamp: &str, out: &mut JsonW
 }
 
 fn list_of(owner: Value<'_>) -> Value<'_> {
-    owner.get("conditions").unwrap_or(owner.nothing())
+    items(owner, "conditions")
+}
+
+fn items<'v>(owner: Value<'v>, name: &str) -> Value<'v> {
+    owner.get(name).unwrap_or(owner.nothing())
 }
 
 /// status.parents is an atomic list: foreign entries verbatim, then ours. One per parentRef.
@@ -166,6 +200,29 @@ mod tests {
         // What was written is equal the next time: nothing to do.
         let object = std::format!(r#"{{"status":{flipped}}}"#);
         assert_eq!(merged(Kind::HttpRoute, &object, WANTED), None);
+    }
+
+    #[test]
+    fn what_an_older_object_says_is_not_written() {
+        let object = |observed: u32| {
+            let status = WANTED.replace("True", "False").replace(
+                r#""observedGeneration":2"#,
+                &std::format!(r#""observedGeneration":{observed}"#),
+            );
+            std::format!(r#"{{"status":{status}}}"#)
+        };
+        assert!(merged(Kind::HttpRoute, &object(2), WANTED).is_some());
+        assert_eq!(merged(Kind::HttpRoute, &object(3), WANTED), None);
+        let condition = |observed: u32| {
+            std::format!(
+                r#"{{"conditions":[{{"type":"Accepted","status":"True","observedGeneration":{observed}}}]}}"#
+            )
+        };
+        let odd = std::format!(r#"{{"metadata":{{"generation":2}},"status":{}}}"#, condition(9));
+        assert!(merged(Kind::Gateway, &odd, &condition(2)).is_some(), "nobody observed 9");
+        let object = std::format!(r#"{{"status":{}}}"#, condition(3));
+        assert!(merged(Kind::Gateway, &object, &condition(4)).is_some());
+        assert_eq!(merged(Kind::Gateway, &object, &condition(2)), None);
     }
 
     #[test]

@@ -487,7 +487,7 @@ impl Worker {
         };
         if is_over {
             if state == State::Busy {
-                self.end_exchange(turn.io, self.conns[client].exchange);
+                self.abandon(turn.io, self.conns[client].exchange);
             }
             self.close(turn.io, client, Close::Now);
         } else if state == State::Idle {

@@ -297,9 +297,8 @@ impl Exchanges {
         if let Some(place) = exchange.large_head.take() {
             self.free_large.push(place).expect("as many as there are");
         }
-        if let Some(place) = exchange.edits.take() {
-            self.edits.release(place);
-        }
+        self.drop_edits(index);
+        let exchange = &mut self.slots[index];
         self.trailers.release(&mut exchange.request_trailers);
         self.trailers.release(&mut exchange.response_trailers);
         (exchange.client, exchange.upstream) = (NONE, NONE);
@@ -346,6 +345,13 @@ impl Exchanges {
         assert!(exchange.edits.is_none());
         exchange.edits = self.edits.take(tag, edits);
         exchange.edits.is_some()
+    }
+
+    /// Gives the edits of a response back, if there are some.
+    pub fn drop_edits(&mut self, index: u32) {
+        if let Some(place) = self.slots[index].edits.take() {
+            self.edits.release(place);
+        }
     }
 
     /// The edits of a response, when there are some.

@@ -407,6 +407,45 @@ fn a_rewritten_request_finds_its_rule_again() {
     assert_eq!(rig.got(client), OK);
 }
 
+/// Routed again, an answer is of the new configuration alone: its endpoints and its edits. A rule
+/// that matches otherwise, or does something else to requests, is another, whatever its name.
+#[test]
+fn a_request_that_is_routed_again_gets_one_configuration() {
+    let rule = |s: &mut Snapshot, n: u8, path: &str, request: &str, response: &str| {
+        let spec = Spec {
+            request: &[(Set, "X-A", request)],
+            response: &[(Set, "X-B", response)],
+            ..Spec::default()
+        };
+        filtered(s, 80, path, &spec);
+        let pool = s.routes[0].backends.start;
+        let upstreams = s.pools[s.backends[pool].pool].upstreams;
+        s.upstreams.as_mut_slice()[upstreams.range()][0].address = endpoint(n);
+    };
+    let again = |path: &str, request: &str| {
+        let mut rig = Rig::with(|s| rule(s, 1, "/p", "1", "1"));
+        let client = rig.client();
+        rig.send(client, "GET /p/a HTTP/1.1\r\nHost: h\r\n\r\n");
+        let (first, _) = rig.opening();
+        rig.swap(|s| rule(s, 2, path, request, "2"));
+        rig.refused(first);
+        if !rig.io.opened.is_empty() {
+            let (second, to) = rig.opening();
+            assert_eq!(to, endpoint(2));
+            rig.connected(second);
+            rig.send(second, OK);
+        }
+        let got = rig.got(client);
+        assert_eq!(rig.worker.exchanges.edits_in_use(), 0);
+        got
+    };
+    let got = again("/p", "1");
+    assert!(got.starts_with("HTTP/1.1 200 OK\r\n") && got.contains("X-B: 2\r\n"), "{got}");
+    for got in [again("/other", "1"), again("/p", "2")] {
+        assert!(got.starts_with("HTTP/1.1 503 "), "{got}");
+    }
+}
+
 #[test]
 fn filters_that_a_snapshot_may_not_have() {
     let redirect = Url { action: UrlAction::Redirect, status: 302, ..Url::default() };

@@ -104,12 +104,27 @@ impl Worker {
     /// Ends an exchange that is not complete; its upstream is closed. The client is left to the
     /// caller, in state Busy without an exchange.
     pub(super) fn end_exchange<I: Io>(&mut self, io: &mut I, index: u32) {
+        self.end_exchange_by(io, index, Close::Now);
+    }
+
+    /// The same, with what the upstream is to see.
+    fn end_exchange_by<I: Io>(&mut self, io: &mut I, index: u32, how: Close) {
         let conn = self.exchanges[index].upstream;
         if conn != NONE {
             self.detach(index);
-            self.close(io, conn, Close::Now);
+            self.close(io, conn, how);
         }
         self.drop_exchange(io, index);
+    }
+
+    /// Ends an exchange whose client broke off. In a tunnel only the end of its stream would tell
+    /// the backend, so that must not look like one in order.
+    pub(super) fn abandon<I: Io>(&mut self, io: &mut I, index: u32) {
+        let how = match self.exchanges[index].phase {
+            Phase::Tunnel => Close::Reset,
+            _ => Close::Now,
+        };
+        self.end_exchange_by(io, index, how);
     }
 
     /// Ends an exchange by an answer of our own; by a visible break when the response has begun.
@@ -132,7 +147,7 @@ impl Worker {
     pub(super) fn truncate<I: Io>(&mut self, io: &mut I, index: u32) {
         let client = self.exchanges[index].client;
         self.counters.truncated += 1;
-        self.end_exchange(io, index);
+        self.abandon(io, index);
         self.close(io, client, Close::Reset);
     }
 

@@ -7,6 +7,8 @@
 use super::balance;
 use super::client::{chunk_of, make_room};
 use super::connection::{NONE, State};
+use super::decision::both;
+use super::edits::Tag;
 use super::exchange::{Coding, Phase, UNROUTABLE, Way};
 use super::framing::{assemble, has_room};
 use super::io::{Chunk, Close, End, IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, Io};
@@ -149,14 +151,25 @@ impl Worker {
     }
 
     /// [`Worker::route_again`] for a request that filters changed: by its rule, if that is still
-    /// there, since its path and fields are not those that came.
+    /// there and would do the same to it, since its path and fields are not those that came. The
+    /// response undergoes what the rule does now: an answer is of one configuration.
     fn route_by_rule<I: Io>(&mut self, turn: &Turn<'_, I>, index: u32) -> Result<(), u16> {
         let (snapshot, rule) = (&turn.slot.snapshot, self.exchanges[index].rule);
         if rule == UNROUTABLE {
             return Err(503);
         }
         let same = (0..snapshot.routes.len()).find(|&r| rule_tag(snapshot, r) == rule);
-        self.pick_again(turn, index, &snapshot.routes[same.ok_or(503u16)?])
+        let route = &snapshot.routes[same.ok_or(503u16)?];
+        self.pick_again(turn, index, route)?;
+        self.exchanges.drop_edits(index);
+        let edits = both(snapshot, route.filter, NO_FILTER, |filter| filter.response);
+        let (generation, route, backend) = (turn.generation, route.filter, NO_FILTER);
+        let tag = Tag { generation, route, backend };
+        if edits.clone().next().is_some() && !self.exchanges.keep_edits(index, tag, edits) {
+            self.counters.edits_exhausted += 1;
+            return Err(503);
+        }
+        Ok(())
     }
 
     /// The next endpoint to try: one that is still configured, and that a router may connect to.

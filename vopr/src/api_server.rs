@@ -7,6 +7,7 @@
 
 use crate::faults::{Fault, Injected};
 use crate::http::{Message, Next, Reader};
+use crate::lease_api::Leases;
 use crate::model::object::{Key, Kind, Object, Spec};
 use crate::model::table::Setup;
 use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
@@ -49,8 +50,7 @@ pub struct Api {
     compacted: u64,
     /// How controllers are set up that watch it.
     pub setup: Setup,
-    /// The epoch in the Lease.
-    pub lease: u64,
+    pub leases: Leases,
     pub running: bool,
     conns: BTreeMap<EndId, Conn>,
     prng: Prng,
@@ -113,12 +113,8 @@ impl Api {
             history: Vec::new(),
             version: 100,
             compacted: 0,
-            setup: Setup {
-                controller: CONTROLLER,
-                in_nodes: options.in_nodes,
-                is_foreign: false,
-            },
-            lease: 0,
+            setup: Setup { controller: CONTROLLER, in_nodes: options.in_nodes, is_foreign: false },
+            leases: Leases::default(),
             running: false,
             conns: BTreeMap::new(),
             prng: options.child("api"),

@@ -4,13 +4,15 @@
 //! In: connections of routers. Out: answers, and what they saw for the ledger. Faults: slow, closed
 //! while idle, cut in mid-body, reset, answered before the body came.
 
+use crate::checkers::d7;
 use crate::faults::{Fault, Injected};
-use crate::http::{Next, Reader};
+use crate::http::{Message, Next, Reader};
 use crate::ledger::{Arrival, Attempt, Ledger, body_of};
 use crate::model::lookup::{FROM_BACKEND, Url};
 use crate::model::object::EDITED;
 use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Time};
 use crate::seed::Rate;
+use crate::tunnel::{Side, Tunnel};
 use serval::stdx::Prng;
 use std::collections::BTreeMap;
 
@@ -25,6 +27,8 @@ struct Conn {
     /// The request that comes was answered early.
     has_answered: bool,
     ended: bool,
+    /// What it is after a 101.
+    tunnel: Option<Tunnel>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ enum Then {
 #[expect(missing_debug_implementations, reason = "connections say nothing")]
 pub struct Backends {
     conns: BTreeMap<EndId, Conn>,
+    /// When tunnels go on.
+    tunnels_at: Time,
     prng: Prng,
     pub faults: Rate,
     pub injected: Injected,
@@ -46,7 +52,13 @@ pub struct Backends {
 impl Backends {
     /// Nobody is connected.
     pub fn new(prng: Prng, faults: Rate) -> Backends {
-        Backends { conns: BTreeMap::new(), prng, faults, injected: Injected::default() }
+        Backends {
+            conns: BTreeMap::new(),
+            tunnels_at: 0,
+            prng,
+            faults,
+            injected: Injected::default(),
+        }
     }
 
     /// Something happened at a socket.
@@ -68,6 +80,7 @@ impl Backends {
                 then: Then::GoOn,
                 has_answered: false,
                 ended: false,
+                tunnel: None,
             };
             self.conns.insert(end, conn);
         }
@@ -76,8 +89,8 @@ impl Backends {
 
     /// Time passed.
     pub fn on_timer(&mut self, ledger: &mut Ledger, net: &mut Network) {
-        let due =
-            |c: &Conn| c.ready_at <= net.now && (!c.output.is_empty() || c.then != Then::GoOn);
+        let waits = |c: &Conn| !c.output.is_empty() || c.then != Then::GoOn || c.tunnel.is_some();
+        let due = |c: &Conn| c.ready_at <= net.now && waits(c);
         let ends: Vec<EndId> = self.conns.iter().filter(|c| due(c.1)).map(|c| *c.0).collect();
         for end in ends {
             self.serve(end, ledger, net);
@@ -86,11 +99,18 @@ impl Backends {
 
     fn serve(&mut self, end: EndId, ledger: &mut Ledger, net: &mut Network) {
         let Some(mut conn) = self.conns.remove(&end) else { return };
+        if conn.tunnel.is_some() {
+            match self.run_tunnel(&mut conn, end, ledger, net) {
+                true => drop(self.conns.insert(end, conn)),
+                false => net.close(end, false),
+            }
+            return;
+        }
         let bytes = net.read(end, 1 << 20);
         conn.reader.feed(&bytes);
         conn.ended |= net.ended(end).is_some();
         let mut open = true;
-        while open && conn.output.is_empty() && conn.then == Then::GoOn {
+        while open && conn.output.is_empty() && conn.then == Then::GoOn && conn.tunnel.is_none() {
             match conn.reader.next(false, conn.ended) {
                 Next::More => break,
                 Next::Head(head) => {
@@ -117,6 +137,10 @@ impl Backends {
         if conn.ready_at <= net.now {
             open &= write(&mut conn, end, net);
         }
+        if conn.tunnel.is_some() {
+            self.conns.insert(end, conn);
+            return self.serve(end, ledger, net);
+        }
         let idle = conn.output.is_empty() && conn.reader.is_idle();
         if open && idle && !bytes.is_empty() && self.faults.happens(&mut self.prng) {
             // Closed while idle in the router's pool: the race of reuse.
@@ -132,11 +156,61 @@ impl Backends {
         }
     }
 
+    /// Writes the answer, then goes on with what follows it; false when it is over.
+    fn run_tunnel(
+        &mut self,
+        conn: &mut Conn,
+        end: EndId,
+        ledger: &mut Ledger,
+        net: &mut Network,
+    ) -> bool {
+        if self.tunnels_at <= net.now {
+            self.tunnels_at = net.now + self.prng.range(MS, 30 * MS);
+            net.schedule(self.tunnels_at, Event::Timer(Node::Backends, 0));
+        }
+        if conn.ready_at > net.now {
+            return true;
+        }
+        if !conn.output.is_empty() && !write(conn, end, net) {
+            return false;
+        }
+        let Some(tunnel) = conn.tunnel.as_mut().filter(|_| conn.output.is_empty()) else {
+            return true;
+        };
+        tunnel.take(&conn.reader.rest(), net);
+        tunnel.run(end, ledger, &mut self.prng, net)
+    }
+
+    /// Answers 101.
+    fn switch(&mut self, conn: &mut Conn, message: &Message, ledger: &mut Ledger, net: &Network) {
+        let stamp = message.field("x-stamp").unwrap_or("").to_string();
+        let mut out = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             X-Backend: {}\r\nX-Stamp: {stamp}\r\n{EDITED}: {FROM_BACKEND}\r\n",
+            conn.name
+        );
+        if let Some(seen) = message.joined(EDITED) {
+            out += &format!("X-Seen: {seen}\r\n");
+        }
+        conn.output = (out + "\r\n").into_bytes();
+        conn.ready_at = net.now;
+        let is_cut = self.faults.happens(&mut self.prng);
+        if is_cut {
+            self.injected.add(Fault::BackendFaults);
+        }
+        conn.tunnel = Some(Tunnel::new(&stamp, Side::Backend, is_cut, &mut self.prng));
+        ledger.tunnels.entry(stamp.clone()).or_default().backends += 1;
+        let (backend, body) = (conn.name.clone(), Vec::new());
+        let attempt =
+            Attempt { backend, body, is_whole: true, truncated: false, is_trailed: false };
+        ledger.attempts.entry(stamp).or_default().push(attempt);
+    }
+
     /// A whole request came.
     fn request(
         &mut self,
         conn: &mut Conn,
-        message: &crate::http::Message,
+        message: &Message,
         ledger: &mut Ledger,
         net: &mut Network,
     ) {
@@ -158,6 +232,13 @@ impl Backends {
             return;
         }
         crate::checkers::d5::attempted(&stamp, meant, ledger, net);
+        let is_trailed = meant.is_some_and(|m| m.is_trailed);
+        if meant.is_some() && d7::crossed("a request", &stamp, &message.trailers, is_trailed, net) {
+            ledger.trailed += 1;
+        }
+        if message.field("upgrade") == Some("websocket") && self.prng.chance(3, 4) {
+            return self.switch(conn, message, ledger, net);
+        }
         self.answer(conn, (message, true), ledger, net);
         if message.field("connection") == Some("close") && conn.then == Then::GoOn {
             conn.then = Then::Close;
@@ -167,7 +248,7 @@ impl Backends {
     fn answer(
         &mut self,
         conn: &mut Conn,
-        (message, is_whole): (&crate::http::Message, bool),
+        (message, is_whole): (&Message, bool),
         ledger: &mut Ledger,
         net: &mut Network,
     ) {
@@ -196,6 +277,7 @@ impl Backends {
             }
         }
         let head_len = out.len();
+        let is_trailed = framing == 2 && !is_head && self.prng.chance(1, 3);
         match framing {
             _ if is_head => {}
             2 => {
@@ -204,7 +286,8 @@ impl Backends {
                     out.extend(piece);
                     out.extend(b"\r\n");
                 }
-                out.extend(b"0\r\n\r\n");
+                let section = if is_trailed { d7::section(&stamp) } else { String::new() };
+                out.extend(format!("0\r\n{section}\r\n").bytes());
             }
             _ => out.extend(&body),
         }
@@ -220,7 +303,7 @@ impl Backends {
         }
         let backend = conn.name.clone();
         let attempts = ledger.attempts.entry(stamp).or_default();
-        attempts.push(Attempt { backend, body, is_whole, truncated });
+        attempts.push(Attempt { backend, body, is_whole, truncated, is_trailed });
         conn.output = out;
         let slow = self.faults.happens(&mut self.prng);
         if slow {

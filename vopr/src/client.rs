@@ -3,8 +3,9 @@
 //! In: where the routers listen, and what they serve. Out: requests for the ledger, answers for the
 //! checkers.
 
+use crate::checkers::d7;
 use crate::faults::{Fault, Injected};
-use crate::http::{Next, Reader};
+use crate::http::{Message, Next, Reader};
 use crate::ledger::{Greeting, Ledger, Request, Response, body_of};
 use crate::model::lookup::FROM_CLIENT;
 use crate::model::object::EDITED;
@@ -12,6 +13,7 @@ use crate::model::table::Table;
 use crate::network::{EndId, Ended, Event, MS, Network, Node, SECOND, SocketEvent, Time};
 use crate::seed::{Options, Rate};
 use crate::target;
+use crate::tunnel::{self, Side, Tunnel};
 use crate::workload;
 use serval::stdx::Prng;
 use std::collections::{BTreeMap, VecDeque};
@@ -34,6 +36,9 @@ struct Conn {
     server_name: Option<String>,
     secured: Option<(String, String)>,
     greeting: Vec<u8>,
+    /// Its last request asks for WebSocket.
+    upgrades: bool,
+    tunnel: Option<Tunnel>,
     output: Vec<u8>,
     /// Stamps that wait for their answer, in order, and whether they are HEAD.
     waiting: VecDeque<(String, bool)>,
@@ -51,6 +56,20 @@ impl Conn {
     /// Requests may go.
     fn is_ready(&self) -> bool {
         self.is_open && (self.server_name.is_none() || self.secured.is_some())
+    }
+
+    /// What follows a 101.
+    fn switch(
+        &mut self,
+        stamp: &str,
+        is_cut: bool,
+        ledger: &mut Ledger,
+        (prng, net): (&mut Prng, &mut Network),
+    ) {
+        let mut tunnel = Tunnel::new(stamp, Side::Client, is_cut, prng);
+        tunnel.take(&self.reader.rest(), net);
+        ledger.tunnels.entry(stamp.to_string()).or_default().is_open = true;
+        self.tunnel = Some(tunnel);
     }
 
     /// Takes bytes: the answer to a hello, then those of HTTP.
@@ -189,6 +208,8 @@ impl Clients {
             server_name,
             secured: None,
             greeting: Vec::new(),
+            upgrades: self.prng.chance(1, 5),
+            tunnel: None,
             waiting: VecDeque::new(),
             head_at: None,
             left: self.prng.range(1, 12) as u32,
@@ -233,9 +254,19 @@ impl Clients {
         let too_long =
             net.now - conn.began > 30 * SECOND || self.stopped && conn.waiting.is_empty();
         if net.now >= conn.abort_at || too_long && conn.waiting.is_empty() {
-            self.conns.remove(&end);
+            let conn = self.conns.remove(&end).expect("just looked at");
             let reset = self.prng.chance(1, 2);
+            let stamps = conn.waiting.iter().map(|(stamp, _)| stamp);
+            for stamp in stamps.chain(conn.tunnel.as_ref().map(|t| &t.stamp)).filter(|_| !reset) {
+                tunnel::leave(stamp, ledger);
+            }
             return net.close(end, reset);
+        }
+        if let Some(tunnel) = &mut conn.tunnel {
+            if !tunnel.run(end, ledger, &mut self.prng, net) {
+                self.conns.remove(&end);
+            }
+            return;
         }
         if !conn.is_open {
             return;
@@ -251,7 +282,12 @@ impl Clients {
             self.requests += 1;
             let table = &served[conn.router];
             let request = request(&mut self.prng, &stamp, conn, table);
-            let request = Request { sent_at: net.now, ..request };
+            let mut request = Request { sent_at: net.now, ..request };
+            if conn.upgrades && conn.left == 0 {
+                (request.is_upgrade, request.method) = (true, "GET");
+                (request.is_chunked, request.is_trailed) = (false, false);
+                request.body.clear();
+            }
             conn.output.extend(bytes_of(&request, &mut self.prng));
             conn.waiting.push_back((stamp.clone(), request.method == "HEAD"));
             conn.think_until = net.now + self.prng.below(self.think);
@@ -266,7 +302,9 @@ impl Clients {
 
     fn receive(&mut self, end: EndId, ledger: &mut Ledger, net: &mut Network) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
-        let Some(conn) = self.conns.get_mut(&end) else { return outcomes };
+        let Some(conn) = self.conns.get_mut(&end).filter(|c| c.tunnel.is_none()) else {
+            return outcomes;
+        };
         let ended = net.ended(end);
         if net.readable(end) == 0 && ended.is_none() && !conn.is_done() {
             return outcomes;
@@ -281,7 +319,7 @@ impl Clients {
             match conn.reader.next(bodiless, ended == Some(Ended::Eof)) {
                 Next::More => break,
                 Next::Head(_) => conn.head_at = Some(net.now),
-                Next::Done(message) if message.status() < 200 => {}
+                Next::Done(message) if message.status() < 200 && message.status() != 101 => {}
                 Next::Done(message) => {
                     let at = conn.head_at.take().unwrap_or(net.now);
                     over |= message.field("connection") == Some("close");
@@ -296,16 +334,11 @@ impl Clients {
                     };
                     let Some(request) = ledger.requests.remove(&stamp) else { continue };
                     self.answered += 1;
-                    let response = Response {
-                        status: message.status(),
-                        stamp: message.field("x-stamp").map(str::to_string),
-                        backend: message.field("x-backend").map(str::to_string),
-                        location: message.field("location").map(str::to_string),
-                        seen: message.field("x-seen").map(str::to_string),
-                        edited: message.joined(EDITED),
-                        body: message.body,
-                        at,
-                    };
+                    if message.status() == 101 {
+                        let is_cut = self.faults.happens(&mut self.prng);
+                        conn.switch(&stamp, is_cut, ledger, (&mut self.prng, net));
+                    }
+                    let response = response(message, at);
                     outcomes.push(Outcome { request, response: Some(response), was_told: false });
                 }
                 Next::Bad(why) => {
@@ -315,9 +348,13 @@ impl Clients {
                 }
             }
         }
+        if conn.tunnel.is_some() {
+            return outcomes;
+        }
         if over || conn.is_done() || ended.is_some() {
             let was_told = over || conn.is_slow;
             for (stamp, _) in core::mem::take(&mut conn.waiting) {
+                tunnel::leave(&stamp, ledger);
                 if let Some(request) = ledger.requests.remove(&stamp) {
                     outcomes.push(Outcome { request, response: None, was_told });
                 }
@@ -326,6 +363,21 @@ impl Clients {
             net.close(end, false);
         }
         outcomes
+    }
+}
+
+/// An answer whose head came then.
+fn response(message: Message, at: Time) -> Response {
+    Response {
+        status: message.status(),
+        stamp: message.field("x-stamp").map(str::to_string),
+        backend: message.field("x-backend").map(str::to_string),
+        location: message.field("location").map(str::to_string),
+        seen: message.field("x-seen").map(str::to_string),
+        edited: message.joined(EDITED),
+        trailers: message.trailers,
+        body: message.body,
+        at,
     }
 }
 
@@ -344,6 +396,7 @@ fn request(prng: &mut Prng, stamp: &str, conn: &Conn, table: &Table) -> Request 
         }
     }
     let has_body = matches!(target.method, "POST" | "PUT");
+    let is_chunked = has_body && prng.chance(1, 2);
     let len = if has_body { [0, 10, 300, 5000][prng.below(4) as usize] } else { 0 };
     Request {
         stamp: stamp.to_string(),
@@ -356,7 +409,9 @@ fn request(prng: &mut Prng, stamp: &str, conn: &Conn, table: &Table) -> Request 
         query: target.query,
         headers: target.headers,
         body: body_of(stamp, "request", len),
-        is_chunked: has_body && prng.chance(1, 2),
+        is_chunked,
+        is_trailed: is_chunked && prng.chance(1, 2),
+        is_upgrade: false,
         sent_at: 0,
     }
 }
@@ -370,6 +425,9 @@ fn bytes_of(request: &Request, prng: &mut Prng) -> Vec<u8> {
     for (name, value) in &request.headers {
         text += &format!("{name}: {value}\r\n");
     }
+    if request.is_upgrade {
+        text += "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: key\r\n";
+    }
     let mut out;
     if request.is_chunked {
         text += "Transfer-Encoding: chunked\r\n\r\n";
@@ -379,7 +437,8 @@ fn bytes_of(request: &Request, prng: &mut Prng) -> Vec<u8> {
             out.extend(piece);
             out.extend(b"\r\n");
         }
-        out.extend(b"0\r\n\r\n");
+        let section = if request.is_trailed { d7::section(stamp) } else { String::new() };
+        out.extend(format!("0\r\n{section}\r\n").bytes());
     } else {
         if matches!(*method, "POST" | "PUT") {
             text += &format!("Content-Length: {}\r\n", request.body.len());

@@ -4,7 +4,8 @@
 //! writes, an epoch from the model's Lease. A crash drops it all.
 
 use crate::api_server::{Api, api_address};
-use crate::checkers::{s3, s5, s9};
+use crate::checkers::{l4, s3, s5, s9};
+use crate::lease_client::LeaseClient;
 use crate::model::object::{Kind as ModelKind, Object};
 use crate::model::roster::{Roster, SERVICE};
 use crate::model::secret::{CANARY, Pairs};
@@ -18,6 +19,7 @@ use crate::workload::CONTROLLER;
 use serval::config::client::{Answer, Ask, Client, HEAD_BYTES};
 use serval::config::fleet::Fleet;
 use serval::config::{Report, Source};
+use serval::controller::reign::Change;
 use serval::controller::{Controller, StatusQueue};
 use serval::kube::Trouble;
 use serval::kube::kind::Watched;
@@ -48,6 +50,7 @@ struct Watcher {
 
 /// As `RouterSockets`, on simulated streams.
 struct Sockets<const OUTPUT: usize, const SLOTS: usize> {
+    node: Node,
     fleet: Fleet<SLOTS>,
     slots: Vec<Socket<OUTPUT>>,
 }
@@ -83,14 +86,6 @@ impl StatusQueue for Orders<'_> {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Epoch {
-    Waiting(Time),
-    /// The Lease answers then.
-    Ordered(Time),
-    Taken,
-}
-
 /// A running controller.
 #[expect(missing_debug_implementations, reason = "machines are large")]
 pub struct Process {
@@ -105,7 +100,8 @@ pub struct Process {
     /// The roster that the sockets know.
     roster: u64,
     document: Box<Document>,
-    epoch: Epoch,
+    pub lease: LeaseClient,
+    pub node: Node,
     relisted: Time,
     pub orders: Vec<Order>,
     prng: Prng,
@@ -140,6 +136,7 @@ impl Process {
     /// A controller that begins.
     pub fn start(
         prng: &mut Prng,
+        node: Node,
         routers: usize,
         caps: &Capacities,
         setup: Setup,
@@ -182,25 +179,26 @@ impl Process {
             }
         });
         let watchers: Vec<Watcher> = watchers.collect();
-        let patience = u64::from(ENDPOINT_SYNC_PERIOD_MS) / 2 * MS;
+        let number = prng.next_u64();
         let process = Process {
-            number: prng.next_u64(),
+            number,
             controller,
             watchers,
-            syncs: Sockets::new(),
-            pushes: Sockets::new(),
+            syncs: Sockets::new(node),
+            pushes: Sockets::new(node),
             setup,
             routers: Roster::default(),
             roster: u64::MAX,
             document: zeroed_box::<Document>(),
-            epoch: Epoch::Waiting(net.now + patience),
+            lease: LeaseClient::new(node, number, prng, net),
+            node,
             relisted: net.now,
             orders: Vec::new(),
             prng: Prng::new(prng.next_u64()),
             due: Time::MAX,
         };
-        net.trace.say(net.now, "controller starts");
-        net.schedule(net.now, Due::Timer(Node::Controller, process.number));
+        net.trace.say(net.now, &format!("{node:?} starts, {}", process.lease.holder));
+        net.schedule(net.now, Due::Timer(node, process.number));
         process
     }
 
@@ -297,7 +295,7 @@ impl Process {
     fn outputs(&mut self, index: usize, api: &mut Api, around: &mut Around<'_>) {
         let mut parsed = None;
         loop {
-            let Process { watchers, controller, setup, .. } = self;
+            let Process { watchers, controller, setup, node, .. } = self;
             let (before, rest) = watchers.split_at_mut(index);
             let w = &mut rest[0];
             // Secrets are watched behind Gateways.
@@ -315,7 +313,7 @@ impl Process {
             };
             match output {
                 Output::Connect => {
-                    let end = around.net.connect(Node::Controller, Node::Api, api_address());
+                    let end = around.net.connect(*node, Node::Api, api_address());
                     (w.end, w.is_open) = (Some(end), false);
                     w.output.clear();
                 }
@@ -355,7 +353,7 @@ impl Process {
         }
         self.relist(api, around);
         self.ask_reports(around);
-        self.take_epoch(api, around.net);
+        self.look_at_lease(around.net);
         let has_published = self.controller.tick(now);
         if self.controller.is_synced() {
             self.routers.follow(&self.watchers[ModelKind::Slice as usize].shadow.objects());
@@ -371,12 +369,15 @@ impl Process {
         }
         self.take_roster(around.net);
         self.push(around);
-        let due = around.net.now + self.prng.range(MS, 200 * MS);
+        // One at a time, in order.
+        let last = self.orders.last().map_or(0, |o| o.due);
+        let due = last.max(around.net.now + self.prng.range(MS, 200 * MS));
         let before = self.orders.len();
         let mut queue = Orders { out: &mut self.orders, due };
         self.controller.write_statuses(now, &mut queue);
         if self.orders.len() > before {
-            around.net.schedule(due, Due::Step(Step::Status));
+            around.net.schedule(due, Due::Step(Step::Status(self.node)));
+            l4::acts(self, "writes a status", around.net);
             self.check_statuses(before, around);
         }
         self.rearm(around.net);
@@ -435,7 +436,7 @@ impl Process {
         let due = due.max(net.now + MS);
         if due < self.due {
             self.due = due;
-            net.schedule(due, Due::Timer(Node::Controller, self.number));
+            net.schedule(due, Due::Timer(self.node, self.number));
         }
     }
 
@@ -480,25 +481,16 @@ impl Process {
         self.pushes.fleet.set(routers, now).expect("as many as the controller has");
     }
 
-    fn take_epoch(&mut self, api: &mut Api, net: &mut Network) {
+    fn look_at_lease(&mut self, net: &mut Network) {
         let highest = self.controller.highest_epoch();
-        if self.epoch == Epoch::Taken && highest > self.controller.epoch() {
-            self.epoch = Epoch::Waiting(net.now);
-        }
         let all = self.controller.routers().iter().all(|r| r.report.is_some());
-        match self.epoch {
-            Epoch::Waiting(until) if all || net.now >= until => {
-                self.epoch = Epoch::Ordered(net.now + self.prng.range(MS, 50 * MS));
-            }
-            Epoch::Ordered(at) if net.now >= at && api.running => {
-                // Compare-and-set at the Lease: one call here.
-                api.lease = api.lease.max(highest) + 1;
-                self.controller.set_epoch(api.lease);
-                self.epoch = Epoch::Taken;
-                net.trace.say(net.now, &format!("epoch {}", api.lease));
-            }
-            _ => {}
+        let change = self.lease.run(highest, all, net);
+        match change {
+            Change::None => return,
+            Change::Taken(epoch) => self.controller.set_epoch(epoch),
+            Change::Overtaken => self.controller.stand_by(),
         }
+        net.trace.say(net.now, &format!("{:?}: {change:?}", self.node));
     }
 
     fn push(&mut self, around: &mut Around<'_>) {
@@ -512,6 +504,9 @@ impl Process {
         let controller = &self.controller;
         let begun = self.pushes.begin(Ask::Push, |a| controller.is_behind(a), around.net);
         around.counts.pushes += begun;
+        if begun > 0 {
+            l4::acts(self, "pushes", around.net);
+        }
     }
 
     fn take_answer(&mut self, slot: usize, answer: Answer, around: &mut Around<'_>) {
@@ -534,14 +529,14 @@ impl Process {
 }
 
 impl<const OUTPUT: usize, const SLOTS: usize> Sockets<OUTPUT, SLOTS> {
-    fn new() -> Self {
+    fn new(node: Node) -> Self {
         let slot = |_| Socket {
             client: zeroed_box::<Client<OUTPUT>>(),
             end: None,
             is_open: false,
             is_asked: false,
         };
-        Sockets { fleet: Fleet::new(), slots: (0..SLOTS).map(slot).collect() }
+        Sockets { node, fleet: Fleet::new(), slots: (0..SLOTS).map(slot).collect() }
     }
 
     fn on_socket(&mut self, end: EndId, what: SocketEvent, net: &mut Network, prng: &mut Prng) {
@@ -561,10 +556,10 @@ impl<const OUTPUT: usize, const SLOTS: usize> Sockets<OUTPUT, SLOTS> {
             let socket = &mut self.slots[slot];
             socket.client.begin(ask, address, clocks(net.now));
             let router = router_of(address);
-            socket.end = Some(net.connect(Node::Controller, Node::Router(router), address));
+            socket.end = Some(net.connect(self.node, Node::Router(router), address));
             if ask == Ask::Push {
                 let text = || format!("push to router {router} begins");
-                net.trace.mark(net.now, Lane::Controller(0), Mark::Pushed, text);
+                net.trace.mark(net.now, Lane::of(self.node), Mark::Pushed, text);
             }
             (socket.is_open, socket.is_asked) = (false, false);
             begun += 1;

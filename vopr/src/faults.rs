@@ -23,11 +23,16 @@ pub enum Fault {
     OverCapacity,
     Moves,
     Silence,
+    SecondControllers,
+    ControllerPauses,
+    Isolations,
+    LeaseFaults,
+    Restores,
 }
 
 impl Fault {
     /// All, in the order of their numbers.
-    pub const ALL: [Fault; 20] = [
+    pub const ALL: [Fault; 25] = [
         Fault::TinyPieces,
         Fault::Stalls,
         Fault::Resets,
@@ -48,6 +53,11 @@ impl Fault {
         Fault::OverCapacity,
         Fault::Moves,
         Fault::Silence,
+        Fault::SecondControllers,
+        Fault::ControllerPauses,
+        Fault::Isolations,
+        Fault::LeaseFaults,
+        Fault::Restores,
     ];
 
     /// What happens each time.
@@ -72,6 +82,11 @@ impl Fault {
             Fault::Replays => "old pushes replayed or torn",
             Fault::Moves => "routers that came back at another node",
             Fault::Silence => "addresses of silent routers left out",
+            Fault::SecondControllers => "controllers started while another one runs",
+            Fault::ControllerPauses => "pauses of controllers",
+            Fault::Isolations => "controllers cut off from the API server or all routers",
+            Fault::LeaseFaults => "errors at the Lease",
+            Fault::Restores => "Leases restored to an older state",
             Fault::OverCapacity => "objects refused over capacity",
         }
     }

@@ -12,6 +12,8 @@ pub struct Message {
     pub fields: Vec<(String, String)>,
     /// The body so far.
     pub body: Vec<u8>,
+    /// The fields behind a chunked body, names in lower case.
+    pub trailers: Vec<(String, String)>,
 }
 
 impl Message {
@@ -115,16 +117,15 @@ impl Reader {
         let Some(end) = find(&self.buffer, b"\r\n\r\n") else { return Next::More };
         let head: Vec<u8> = self.buffer.drain(..end + 4).collect();
         let Ok(text) = String::from_utf8(head) else { return Next::Bad("not text".into()) };
-        let mut lines = text.trim_end().split("\r\n");
-        let start = lines.next().unwrap_or("").to_string();
-        let mut fields = Vec::new();
-        for line in lines {
-            let Some((name, value)) = line.split_once(':') else {
-                return Next::Bad(format!("no field: {line}"));
-            };
-            fields.push((name.to_ascii_lowercase(), value.trim().to_string()));
-        }
-        self.message = Message { start, fields, body: Vec::new() };
+        let (start, rest) = text.split_once("\r\n").unwrap_or((&text, ""));
+        let (start, fields) = (
+            start.to_string(),
+            match fields(rest) {
+                Ok(fields) => fields,
+                Err(bad) => return bad,
+            },
+        );
+        self.message = Message { start, fields, ..Message::default() };
         let (length, coding) =
             (self.message.field("content-length"), self.message.field("transfer-encoding"));
         if length.is_some() && coding.is_some() {
@@ -152,6 +153,9 @@ impl Reader {
             let Ok(size) = usize::from_str_radix(size, 16) else {
                 return Next::Bad(format!("chunk size {text:?}"));
             };
+            if size == 0 {
+                return self.trailers(line + 2);
+            }
             if self.buffer.len() < line + 2 + size + 2 {
                 return Next::More;
             }
@@ -161,9 +165,40 @@ impl Reader {
             }
             self.message.body.extend_from_slice(&self.buffer[data.clone()]);
             self.buffer.drain(..data.end + 2);
-            if size == 0 {
-                return self.done();
-            }
         }
     }
+
+    /// The section behind the last chunk, which begins at `from`.
+    fn trailers(&mut self, from: usize) -> Next {
+        let rest = &self.buffer[from..];
+        let len = match find(rest, b"\r\n\r\n") {
+            _ if rest.starts_with(b"\r\n") => 2,
+            Some(end) => end + 4,
+            None => return Next::More,
+        };
+        let text = String::from_utf8_lossy(&rest[..len]).to_string();
+        match fields(&text) {
+            Ok(fields) => self.message.trailers = fields,
+            Err(bad) => return bad,
+        }
+        self.buffer.drain(..from + len);
+        self.done()
+    }
+
+    /// What was read and belongs to no message: all that follows one that switched protocols.
+    pub fn rest(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.buffer)
+    }
+}
+
+/// Lines of fields, up to an empty one.
+fn fields(text: &str) -> Result<Vec<(String, String)>, Next> {
+    let mut fields = Vec::new();
+    for line in text.split("\r\n").take_while(|line| !line.is_empty()) {
+        let Some((name, value)) = line.split_once(':') else {
+            return Err(Next::Bad(format!("no field: {line}")));
+        };
+        fields.push((name.to_ascii_lowercase(), value.trim().to_string()));
+    }
+    Ok(fields)
 }

@@ -3,6 +3,7 @@
 
 use crate::model::lookup::Url;
 use crate::network::Time;
+use crate::tunnel::Ends;
 use std::collections::BTreeMap;
 
 /// A request as its client meant it.
@@ -22,6 +23,10 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
     pub is_chunked: bool,
+    /// Trailers follow the body.
+    pub is_trailed: bool,
+    /// It asks for WebSocket.
+    pub is_upgrade: bool,
     pub sent_at: Time,
 }
 
@@ -36,6 +41,8 @@ pub struct Attempt {
     pub is_whole: bool,
     /// It did not send all of it.
     pub truncated: bool,
+    /// Trailers follow the body.
+    pub is_trailed: bool,
 }
 
 /// The answer to the hello of a TLS connection.
@@ -77,6 +84,7 @@ pub struct Response {
     /// The edited field of the response.
     pub edited: Option<String>,
     pub body: Vec<u8>,
+    pub trailers: Vec<(String, String)>,
     /// When its head arrived.
     pub at: Time,
 }
@@ -88,6 +96,12 @@ pub struct Ledger {
     pub attempts: BTreeMap<String, Vec<Attempt>>,
     /// What arrived at backends and was not judged yet.
     pub arrivals: Vec<Arrival>,
+    /// What the ends of tunnels did.
+    pub tunnels: BTreeMap<String, Ends>,
+    /// Messages that came with trailers.
+    pub trailed: u64,
+    /// Tunnels whose client had all that the backend sent, and its end.
+    pub tunnels_whole: u64,
     /// Answers to hellos that were not judged yet.
     pub greetings: Vec<Greeting>,
 }

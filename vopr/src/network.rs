@@ -24,7 +24,9 @@ pub const SECOND: Time = 1000 * MS;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Node {
     Router(usize),
-    Controller,
+    Controller(usize),
+    /// Pushes of the past.
+    Past,
     Api,
     Clients,
     Backends,
@@ -76,7 +78,12 @@ pub enum Step {
     Fault,
     Restart(Node),
     ApiTimer,
-    Status,
+    /// Statuses of a controller are due.
+    Status(Node),
+    /// A request of a controller is due at the Lease.
+    Lease(Node),
+    /// A process that is paused goes on.
+    Resume(Node),
     Heal,
     Check,
     /// The endpoints of the routers' Service are written.
@@ -272,7 +279,8 @@ impl Network {
         self.latency / 2 + jitter
     }
 
-    fn blocked_until(&self, a: Node, b: Node) -> Option<Time> {
+    /// Until when a link is cut.
+    pub fn blocked_until(&self, a: Node, b: Node) -> Option<Time> {
         let key = if a < b { (a, b) } else { (b, a) };
         self.blocked.get(&key).copied().filter(|&until| until > self.now)
     }

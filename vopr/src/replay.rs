@@ -58,7 +58,7 @@ impl Replays {
             request.truncate(self.prng.below(request.len() as u64) as usize);
         }
         self.sent += 1;
-        let end = net.connect(Node::Controller, Node::Router(router), address);
+        let end = net.connect(Node::Past, Node::Router(router), address);
         self.running.insert(end, (request, torn));
     }
 
@@ -78,10 +78,5 @@ impl Replays {
             net.close(end, false);
         }
         true
-    }
-
-    /// The owner of the sockets died.
-    pub fn clear(&mut self) {
-        self.running.clear();
     }
 }

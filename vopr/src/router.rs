@@ -6,7 +6,7 @@
 
 use crate::admin_port::AdminPort;
 use crate::io::{Driver, Face, Found, Told};
-use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Time};
+use crate::network::{EndId, Ended, Event, MS, Network, Node, SECOND, SocketEvent, Time};
 use crate::timeline::{Kind as Mark, Lane};
 use serval::config::codec::{Builder, Encoder, bind_name};
 use serval::config::report::{BindReport, Report};
@@ -214,6 +214,10 @@ impl Router {
                     self.turn(net, |w, turn| w.on_connect_failed(turn, id, Errno(111)));
                 }
                 SocketEvent::Writable => process.driver.flush(id.index, net),
+                // Of a reset behind an end in order only a write tells.
+                SocketEvent::Readable if net.ended(end) == Some(Ended::Reset) => {
+                    process.driver.flush(id.index, net);
+                }
                 _ => {}
             }
         }

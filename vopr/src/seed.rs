@@ -73,6 +73,14 @@ pub struct Options {
     pub client_faults: Rate,
     /// Pushes of the past come again.
     pub replays: Rate,
+    /// A second controller starts while the first one runs.
+    pub several: Rate,
+    /// Controllers stop for a while.
+    pub pauses: Rate,
+    /// Controllers lose the API server but not the routers, or the other way round.
+    pub isolations: Rate,
+    /// The Lease is as it was before.
+    pub restores: Rate,
     pub over_capacity: bool,
     /// Routers are found by endpoints, and Gateways have the addresses of their nodes.
     pub in_nodes: bool,
@@ -118,6 +126,10 @@ impl Options {
             think_ms: [20, 100, 400][p.below(3) as usize],
             change_ms: [60, 300, 1000][p.below(3) as usize],
             in_nodes: p.chance(1, 2),
+            several: Rate::pick(p),
+            pauses: Rate::pick(p),
+            isolations: Rate::pick(p),
+            restores: Rate::pick(p),
             canary,
         }
     }
@@ -147,6 +159,11 @@ impl Options {
             Fault::OverCapacity => self.over_capacity,
             Fault::Moves => self.in_nodes && on(self.router_crashes),
             Fault::Silence => self.in_nodes,
+            Fault::SecondControllers => on(self.several),
+            Fault::ControllerPauses => on(self.pauses),
+            Fault::Isolations => on(self.isolations),
+            Fault::LeaseFaults => on(self.api_faults),
+            Fault::Restores => on(self.restores),
         }
     }
 

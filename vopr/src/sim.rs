@@ -7,9 +7,10 @@
 use crate::api_server::Api;
 use crate::backend::Backends;
 use crate::capacities::small;
-use crate::checkers::{d1, d3, d4, d9, d11, l1, l2, l3, s1};
+use crate::checkers::{d1, d3, d4, d7, d9, d11, l1, l2, l3, l4, s1};
 use crate::client::{Clients, Outcome};
 use crate::controller::{Around, Counts, Process};
+use crate::controllers::{CONTROLLERS, Controllers};
 use crate::faults::{Fault, Injected};
 use crate::ledger::Ledger;
 use crate::model::lookup::{FROM_BACKEND, FROM_CLIENT};
@@ -17,7 +18,7 @@ use crate::model::object::{Endpoint, Kind, Spec};
 use crate::model::roster::SERVICE;
 use crate::model::secret::Pairs;
 use crate::model::table::Table;
-use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
+use crate::network::{Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::observer::Observer;
 use crate::replay::Replays;
 use crate::router::{ADMIN_PORT, NODES, Router};
@@ -73,6 +74,10 @@ pub struct Sums {
     pub pairs_kept: u64,
     /// certificateRefs that do not resolve, in statuses.
     pub ref_problems: u64,
+    /// Requests and answers with trailers, tunnels, and those that ended in order.
+    pub trailed: u64,
+    pub tunnels: u64,
+    pub tunnels_whole: u64,
     /// Requests that L3 demands an answer of a backend for.
     pub owed: u64,
 }
@@ -111,7 +116,7 @@ pub struct Sim {
     options: Options,
     net: Network,
     routers: Vec<Router>,
-    controller: Option<Process>,
+    controllers: Controllers,
     api: Api,
     clients: Clients,
     backends: Backends,
@@ -157,7 +162,7 @@ pub fn observe(
     while !sim.is_over && sim.net.trace.violations.is_empty() {
         let Some(event) = sim.net.next(Time::MAX) else { break };
         if let Some(observer) = &mut sim.observer {
-            observer.begin(sim.net.now);
+            observer.begin(event, &sim.net);
         }
         sim.dispatch(event);
         sim.look_around();
@@ -177,7 +182,7 @@ impl Sim {
             options,
             net,
             routers: (0..ROUTERS).map(router).collect(),
-            controller: None,
+            controllers: Controllers::default(),
             api: Api::new(&options),
             clients: Clients::new(&options),
             backends: Backends::new(options.child("backends"), options.backend_faults),
@@ -221,10 +226,10 @@ impl Sim {
         if self.options.bind_failures != Rate::Off {
             // The first binds fail; nobody knows when there will be others.
             for process in self.routers.iter_mut().filter_map(|r| r.process.as_mut()) {
-                process.driver.failing_port = 80;
+                process.driver.failing_port = if self.prng.chance(1, 2) { 80 } else { 443 };
             }
         }
-        self.start_controller();
+        self.start_controller(0);
         for (after, event) in [
             (0, Event::Timer(Node::Clients, 0)),
             (0, Event::Step(Step::ApiTimer)),
@@ -236,24 +241,24 @@ impl Sim {
         }
     }
 
-    fn start_controller(&mut self) {
+    fn start_controller(&mut self, i: usize) {
         let mut prng = Prng::new(self.prng.next_u64());
-        self.controller =
-            Some(Process::start(&mut prng, ROUTERS, &small(), self.api.setup, &mut self.net));
-    }
-
-    /// A push that is replayed on purpose, else the controller's own connection.
-    fn controller_socket(&mut self, end: EndId, what: SocketEvent) {
-        if !self.replays.on_socket(end, what, &mut self.net) {
-            self.with_controller(|c, api, around| c.on_socket(end, what, api, around));
-        }
+        let (node, setup) = (Node::Controller(i), self.api.setup);
+        let process = Process::start(&mut prng, node, ROUTERS, &small(), setup, &mut self.net);
+        self.controllers.0[i].process = Some(process);
     }
 
     fn dispatch(&mut self, event: Event) {
+        if self.controllers.keeps(event, &self.net) {
+            return;
+        }
         match event {
             Event::Socket(end, what) => match self.net.owner(end) {
                 Some(Node::Router(i)) => self.router_socket(i, end, what),
-                Some(Node::Controller) => self.controller_socket(end, what),
+                Some(Node::Controller(i)) => {
+                    self.with_controller(i, |c, api, around| c.on_socket(end, what, api, around));
+                }
+                Some(Node::Past) => drop(self.replays.on_socket(end, what, &mut self.net)),
                 Some(Node::Api) => self.api.on_socket(end, what, &mut self.net),
                 Some(Node::Clients) => {
                     let served = self.served();
@@ -290,8 +295,8 @@ impl Sim {
                 self.routers[i].on_timer(number, &mut self.net);
                 self.look(i);
             }
-            Node::Controller => {
-                self.with_controller(|c, api, around| c.on_timer(number, api, around));
+            Node::Controller(i) => {
+                self.with_controller(i, |c, api, around| c.on_timer(number, api, around));
             }
             Node::Clients => {
                 let outcomes =
@@ -302,13 +307,17 @@ impl Sim {
                 self.backends.on_timer(&mut self.ledger, &mut self.net);
                 self.check_arrivals();
             }
-            Node::Api => {}
+            Node::Api | Node::Past => {}
         }
     }
 
-    fn with_controller(&mut self, act: impl FnOnce(&mut Process, &mut Api, &mut Around<'_>)) {
-        let Sim { controller, api, net, tables, counts, replays, .. } = self;
-        let Some(process) = controller else { return };
+    fn with_controller(
+        &mut self,
+        i: usize,
+        act: impl FnOnce(&mut Process, &mut Api, &mut Around<'_>),
+    ) {
+        let Sim { controllers, api, net, tables, counts, replays, .. } = self;
+        let Some(process) = &mut controllers.0[i].process else { return };
         let before = counts.generations;
         act(process, api, &mut Around { net, tables, counts });
         if counts.generations > before
@@ -351,6 +360,13 @@ impl Sim {
             let router = &self.routers[outcome.request.router];
             d3::answered(&outcome, &mut self.net);
             d4::answered(&outcome, &self.ledger, &mut self.net);
+            if let (stamp, Some(response)) = (&outcome.request.stamp, &outcome.response) {
+                let mut attempts = self.ledger.attempts.get(stamp).into_iter().flatten();
+                let (sent, got) = (attempts.any(|a| a.is_trailed), &response.trailers);
+                let came = d7::crossed("an answer", stamp, got, sent, &mut self.net);
+                self.ledger.trailed += u64::from(came);
+                self.sums.tunnels += u64::from(response.status == 101);
+            }
             d1::answered(&outcome, router, &self.tables, &mut self.net);
             if let Some(since) = self.converged {
                 let table = self.tables.adopted(router);
@@ -393,20 +409,17 @@ impl Sim {
                 if !self.is_healed {
                     self.fault();
                     self.workload.rotate(&mut self.api, self.net.now);
+                    if self.prng.chance(1, 4) {
+                        status_api::write_of_another(&mut self.api, &mut self.prng);
+                    }
                     let at = self.net.now + self.prng.range(50 * MS, SECOND);
                     self.net.schedule(at, Event::Step(Step::Fault));
                 }
             }
             Step::Restart(node) => self.restart(node),
             Step::ApiTimer => self.api.on_timer(&mut self.net),
-            Step::Status => {
-                let (prng, net) = (&mut self.prng, &mut self.net);
-                if let Some(process) = &mut self.controller {
-                    let conflicts =
-                        if self.is_healed { Rate::Off } else { self.options.status_conflicts };
-                    status_api::write_due(process, &mut self.api, conflicts, prng, net);
-                }
-            }
+            Step::Status(_) | Step::Lease(_) => self.at_api_server(step),
+            Step::Resume(node) => self.resume(node),
             Step::Heal => self.heal(),
             Step::Check => self.converge(),
             Step::Endpoints => self.write_endpoints(),
@@ -445,7 +458,7 @@ impl Sim {
         let options = self.options;
         let later = self.net.now + self.prng.range(50 * MS, 4 * SECOND);
         if options.partitions.happens(&mut self.prng) {
-            let nodes = [Node::Router(0), Node::Router(1), Node::Controller, Node::Api];
+            let nodes = [Node::Router(0), Node::Router(1), Node::Controller(0), Node::Api];
             let (a, apart) = (self.prng.below(4), self.prng.range(1, 3));
             let (a, b) = (nodes[a as usize], nodes[(a + apart) as usize % 4]);
             self.net.block(a, b, later);
@@ -453,14 +466,7 @@ impl Sim {
         if options.router_crashes.happens(&mut self.prng) {
             self.crash_router(later);
         }
-        if options.controller_crashes.happens(&mut self.prng) && self.controller.is_some() {
-            self.net.injected.add(Fault::ControllerCrashes);
-            self.controller = None;
-            self.replays.clear();
-            self.net.trace.say(self.net.now, "controller crashes");
-            self.net.crash(Node::Controller);
-            self.net.schedule(later, Event::Step(Step::Restart(Node::Controller)));
-        }
+        self.fault_controllers(later);
         if options.api_restarts.happens(&mut self.prng) && self.api.running {
             self.net.injected.add(Fault::ApiRestarts);
             self.net.trace.say(self.net.now, "API server goes");
@@ -474,10 +480,97 @@ impl Sim {
         }
         if options.bind_failures.happens(&mut self.prng) {
             let i = self.prng.below(ROUTERS as u64) as usize;
-            let port = [0, 80, 8080][self.prng.below(3) as usize];
+            let port = [0, 80, 8080, 443, 443][self.prng.below(5) as usize];
             if let Some(process) = &mut self.routers[i].process {
                 process.driver.failing_port = port;
             }
+        }
+    }
+
+    /// Perhaps something happens to controllers.
+    fn fault_controllers(&mut self, later: Time) {
+        let (options, now) = (self.options, self.net.now);
+        let running = self.controllers.running();
+        if options.several.happens(&mut self.prng) {
+            match (0..CONTROLLERS).find(|i| !running.contains(i)) {
+                Some(free) if !running.is_empty() => {
+                    self.net.injected.add(Fault::SecondControllers);
+                    self.start_controller(free);
+                }
+                // The end of a rolling update, or not yet.
+                None if self.prng.chance(1, 4) => {
+                    let i = self.prng.below(CONTROLLERS as u64) as usize;
+                    self.controllers.crash(i, &mut self.net);
+                }
+                _ => {}
+            }
+        }
+        let running = self.controllers.running();
+        if running.is_empty() {
+            return;
+        }
+        let i = running[self.prng.below(running.len() as u64) as usize];
+        let long = if self.prng.chance(1, 3) { 25 * SECOND } else { 5 * SECOND };
+        let until = now + self.prng.range(SECOND / 2, long);
+        if options.controller_crashes.happens(&mut self.prng) {
+            self.net.injected.add(Fault::ControllerCrashes);
+            self.controllers.crash(i, &mut self.net);
+            self.net.schedule(later, Event::Step(Step::Restart(Node::Controller(i))));
+        } else if options.pauses.happens(&mut self.prng) && !self.controllers.is_paused(i) {
+            self.net.injected.add(Fault::ControllerPauses);
+            self.net.trace.say(now, &format!("controller {i} is paused"));
+            self.controllers.pause(i);
+            self.net.schedule(until, Event::Step(Step::Resume(Node::Controller(i))));
+        }
+        if options.isolations.happens(&mut self.prng) {
+            self.net.injected.add(Fault::Isolations);
+            let others = match self.prng.chance(1, 2) {
+                true => vec![Node::Api],
+                false => (0..ROUTERS).map(Node::Router).collect(),
+            };
+            self.net.trace.say(now, &format!("controller {i} loses {others:?}"));
+            for other in others {
+                self.net.cut(Node::Controller(i), other, until);
+            }
+        }
+        if options.restores.happens(&mut self.prng) && self.api.leases.restore(&mut self.prng) {
+            self.net.injected.add(Fault::Restores);
+            let lease = format!("the Lease is {:?} again", self.api.leases.lease);
+            self.net.trace.say(now, &lease);
+        }
+    }
+
+    /// What a controller asked the API server for is due there.
+    fn at_api_server(&mut self, step: Step) {
+        let conflicts = if self.is_healed { Rate::Off } else { self.options.status_conflicts };
+        let Sim { controllers, api, prng, net, .. } = self;
+        let (Step::Status(node) | Step::Lease(node)) = step else { return };
+        let Node::Controller(i) = node else { return };
+        match (&mut controllers.0[i].process, step) {
+            (Some(process), Step::Lease(_)) => process.lease.arrive(api, net),
+            (Some(process), _) => status_api::write_due(process, api, conflicts, prng, net),
+            (None, _) => {}
+        }
+    }
+
+    fn resume(&mut self, node: Node) {
+        let Node::Controller(i) = node else { return };
+        if self.controllers.is_paused(i) {
+            self.net.trace.say(self.net.now, &format!("controller {i} goes on"));
+            self.controllers.resume(i).into_iter().for_each(|event| self.dispatch(event));
+        }
+    }
+
+    /// All go on. One of two may end for good: the other one must take over, if it has not.
+    fn heal_controllers(&mut self) {
+        (0..CONTROLLERS).for_each(|i| self.resume(Node::Controller(i)));
+        match self.controllers.running()[..] {
+            [] => self.start_controller(0),
+            [_, _] if self.prng.chance(1, 2) => {
+                let i = self.prng.below(CONTROLLERS as u64) as usize;
+                self.controllers.crash(i, &mut self.net);
+            }
+            _ => {}
         }
     }
 
@@ -514,7 +607,9 @@ impl Sim {
                 }
                 self.look(i);
             }
-            Node::Controller if self.controller.is_none() => self.start_controller(),
+            Node::Controller(i) if self.controllers.0[i].process.is_none() => {
+                self.start_controller(i);
+            }
             Node::Api if !self.api.running => self.api.start(&mut self.net),
             _ => {}
         }
@@ -533,7 +628,7 @@ impl Sim {
                 process.driver.failing_port = 0;
             }
         }
-        self.restart(Node::Controller);
+        self.heal_controllers();
         self.restart(Node::Api);
         self.net.schedule(self.net.now + SECOND, Event::Step(Step::Check));
     }
@@ -551,30 +646,43 @@ impl Sim {
                 // A router is not heard for a while, and clients are served as before.
                 if self.options.in_nodes {
                     self.silent_from = now;
-                    self.net.cut(Node::Controller, Node::Router(ROUTERS - 1), now + SILENCE);
+                    for i in 0..CONTROLLERS {
+                        let (node, silent) = (Node::Controller(i), Node::Router(ROUTERS - 1));
+                        self.net.cut(node, silent, now + SILENCE);
+                    }
                 }
                 Calm::Over
             }
         };
     }
 
+    fn lacks_addresses(&self, routers: usize) -> Option<String> {
+        let nodes = self.routers[..routers].iter().map(|r| r.address().ip());
+        let nodes: Vec<IpAddr> = nodes.collect();
+        self.options.in_nodes.then(|| l2::lacks(&self.api, &nodes)).flatten()
+    }
+
     /// The first so many routers are those that Gateways are reached at.
     fn check_addresses(&mut self, routers: usize) {
-        if self.options.in_nodes {
-            let nodes = self.routers[..routers].iter().map(|r| r.address().ip());
-            l2::reached(&self.api, &nodes.collect::<Vec<IpAddr>>(), &mut self.net);
+        if let Some(lacks) = self.lacks_addresses(routers) {
+            self.net.trace.violated(self.net.now, "L2", lacks);
         }
     }
 
     /// Looks whether the final state is reached, and stays.
     fn converge(&mut self) {
         let now = self.net.now;
-        let pairs = self.controller.as_ref().map_or_else(Pairs::default, |c| c.pairs().clone());
+        let reigning = self.controllers.reigning();
+        let pairs = reigning.map_or_else(Pairs::default, |c| c.pairs().clone());
         let wanted = l1::wanted(&self.api, pairs);
         let lacking = self.routers.iter().find_map(|r| {
             let lacks = l1::lacks(r, &wanted)?;
-            Some(format!("router {}: {lacks}", r.index))
+            Some(("L1", format!("router {}: {lacks}", r.index)))
         });
+        let reign = || l4::lacks(self.controllers.processes(), &self.routers, &self.api);
+        let lacking = lacking.or_else(|| Some(("L4", reign()?)));
+        let reached = || self.lacks_addresses(ROUTERS).filter(|_| self.converged.is_none());
+        let lacking = lacking.or_else(|| Some(("L2", reached()?)));
         let heard = self.silent_from + HEARD_NO_MORE..self.silent_from + SILENCE;
         if self.calm == Calm::Over && heard.contains(&now) {
             self.check_addresses(ROUTERS - 1);
@@ -612,12 +720,17 @@ impl Sim {
                         d11::at_rest(router, &mut self.net);
                     }
                     self.check_addresses(ROUTERS);
+                    if let Some(process) = self.controllers.reigning() {
+                        l4::renewed(since, process, &self.api, &mut self.net);
+                    }
                     self.is_over = true;
                 }
             }
             (Some(_), Some(_)) if now < HEAL_AT + LATE => self.converged = None,
-            (Some(lacks), _) if now >= HEAL_AT + CONVERGE_WITHIN || self.converged.is_some() => {
-                self.net.trace.violated(now, "L1", lacks);
+            (Some((checker, lacks)), _)
+                if now >= HEAL_AT + CONVERGE_WITHIN || self.converged.is_some() =>
+            {
+                self.net.trace.violated(now, checker, lacks);
             }
             (Some(_), _) => {}
         }
@@ -644,6 +757,8 @@ impl Sim {
             sums: Sums {
                 pairs_kept: self.counts.pairs_kept,
                 ref_problems: self.counts.ref_problems,
+                trailed: self.ledger.trailed,
+                tunnels_whole: self.ledger.tunnels_whole,
                 ..self.sums
             },
             swaps: self.routers.iter().map(|r| r.swaps).sum(),

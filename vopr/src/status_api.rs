@@ -2,10 +2,11 @@
 //! conflicts, but as calls and not over HTTP.
 
 use crate::api_server::Api;
+use crate::checkers::s7;
 use crate::controller::{Order, Process};
 use crate::faults::Fault;
-use crate::model::object::Kind as ModelKind;
-use crate::network::Network;
+use crate::model::object::{Kind as ModelKind, Object};
+use crate::network::{Network, Node};
 use crate::router::{clocks, parse};
 use crate::seed::Rate;
 use crate::workload::CONTROLLER;
@@ -14,6 +15,7 @@ use serval::resource::document::{Document, Value};
 use serval::stdx::{Prng, zeroed_box};
 use serval::wire::json::JsonWriter;
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 
 /// Carries out what is due and tells the controller.
 pub fn write_due(
@@ -27,7 +29,8 @@ pub fn write_due(
         core::mem::take(&mut process.orders).into_iter().partition(|o| o.due <= net.now);
     process.orders = rest;
     for order in due {
-        let fails = !api.running || conflicts.happens(prng);
+        let is_cut = net.blocked_until(process.node, Node::Api).is_some();
+        let fails = !api.running || is_cut || conflicts.happens(prng);
         if fails {
             net.injected.add(Fault::StatusConflicts);
         } else {
@@ -37,7 +40,7 @@ pub fn write_due(
     }
 }
 
-fn write(order: &Order, api: &mut Api, net: &Network) {
+fn write(order: &Order, api: &mut Api, net: &mut Network) {
     let kind = ModelKind::ALL[order.kind as usize];
     let (namespace, name) = (order.key.namespace.as_str(), order.key.name.as_str());
     let key = (kind, namespace.to_string(), name.to_string());
@@ -50,7 +53,10 @@ fn write(order: &Order, api: &mut Api, net: &Network) {
     let mut buffer = vec![0; 1 << 16];
     let mut json = JsonWriter::new(&mut buffer);
     let wall = clocks(net.now).wall;
-    if !merge(order.kind, before.root(), wanted.root(), CONTROLLER, wall, &mut json) {
+    let differs = merge(order.kind, before.root(), wanted.root(), CONTROLLER, wall, &mut json);
+    let what = if differs { "written" } else { "not to be written" };
+    net.trace.say(net.now, &format!("status of {} {what}", order.key));
+    if !differs {
         return;
     }
     let status = json.finish().expect("a status fits").to_string();
@@ -61,5 +67,27 @@ fn write(order: &Order, api: &mut Api, net: &Network) {
         Some(text.parse::<Ipv4Addr>().ok()?.octets())
     });
     let addresses = addresses.collect();
+    s7::written(&order.key.to_string(), &object.status, &status, wall, net);
     api.write_status(&object, status, addresses);
+}
+
+/// Another controller writes its entry into the status of a route.
+pub fn write_of_another(api: &mut Api, prng: &mut Prng) {
+    let is_route = |o: &&Rc<Object>| o.key.0 == ModelKind::Route;
+    let routes: Vec<Rc<Object>> = api.objects.values().filter(is_route).cloned().collect();
+    if routes.is_empty() {
+        return;
+    }
+    let route = &routes[prng.below(routes.len() as u64) as usize];
+    let (other, head) = (r#""controllerName":"example.com/other""#, r#""parents":["#);
+    if route.status.contains(other) {
+        return;
+    }
+    let entry = format!(r#"{{"parentRef":{{"name":"theirs"}},{other},"conditions":[]}}"#);
+    let status = match route.status.split_once(head) {
+        Some((before, "]}")) => format!("{before}{head}{entry}]}}"),
+        Some((before, after)) => format!("{before}{head}{entry},{after}"),
+        None => format!("{{{head}{entry}]}}"),
+    };
+    api.write_status(route, status, Vec::new());
 }

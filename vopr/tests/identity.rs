@@ -62,6 +62,7 @@ impl World {
         let mut prng = self.options.child(&format!("controller{}", self.net.now));
         self.controllers.push(Process::start(
             &mut prng,
+            Node::Controller(self.controllers.len()),
             1,
             &small(),
             self.api.setup,
@@ -86,7 +87,7 @@ impl World {
             Event::Socket(end, what) => match net.owner(end) {
                 Some(Node::Router(_)) => router.on_socket(end, what, net),
                 Some(Node::Api) => api.on_socket(end, what, net),
-                Some(Node::Controller) if replays.on_socket(end, what, net) => {}
+                Some(Node::Past) => drop(replays.on_socket(end, what, net)),
                 _ => {
                     for c in controllers {
                         c.on_socket(end, what, api, &mut Around { net, tables, counts });
@@ -100,7 +101,12 @@ impl World {
                 }
             }
             Event::Step(Step::ApiTimer) => api.on_timer(net),
-            Event::Step(Step::Status) => {
+            Event::Step(Step::Lease(node)) => {
+                for c in controllers.iter_mut().filter(|c| c.node == node) {
+                    c.lease.arrive(api, net);
+                }
+            }
+            Event::Step(Step::Status(_)) => {
                 let mut prng = self.options.child("status");
                 for c in controllers {
                     write_due(c, api, Rate::Off, &mut prng, net);
@@ -128,7 +134,7 @@ fn equal_content_of_a_new_controller_is_adopted_without_a_swap() {
     world.assert_final();
     let (swaps, epoch) = (world.router.swaps, world.epoch());
     world.controllers.clear();
-    world.net.crash(Node::Controller);
+    world.net.crash(Node::Controller(0));
     world.add_controller();
     world.run(15);
     world.assert_final();
@@ -154,14 +160,14 @@ fn two_controllers_at_once_do_no_harm() {
 #[test]
 fn a_restored_api_server_does_not_bring_an_old_epoch() {
     let mut world = World::new();
-    world.api.lease = 40;
+    world.api.leases.set(40);
     world.add_controller();
     world.run(15);
     assert_eq!(world.epoch(), 41);
     // etcd comes back from a backup: the Lease is older than what the router has seen.
-    world.api.lease = 3;
+    world.api.leases.set(3);
     world.controllers.clear();
-    world.net.crash(Node::Controller);
+    world.net.crash(Node::Controller(0));
     world.add_controller();
     world.run(15);
     assert_eq!(world.epoch(), 42);

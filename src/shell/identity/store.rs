@@ -79,6 +79,8 @@ impl Secrets {
         let hint = match status {
             401 | 403 => ": the ServiceAccount of this job may not (deploy/base/identity.yaml)",
             404 => ": the namespace is not there",
+            // A Secret's type cannot be changed.
+            422 => ": somebody else made it, of another type; delete it, or do without this job",
             _ => "",
         };
         let namespace = &self.namespace;

@@ -98,15 +98,20 @@ impl FileThread {
         size_of::<Buffer>() as u64
     }
 
-    /// Works until the process ends. What was read at start is `saved` already.
-    pub fn run(mut self, saved: u64) {
-        let mut seen = saved;
+    /// Works until the process ends. What was read at start is `saved` already. What could not be
+    /// saved is tried again, whether it changes or not: a full disk has room again some day.
+    pub fn run(mut self, mut saved: u64) {
+        let mut told = saved;
         loop {
-            let served = self.served.wait_beyond(seen);
-            if served.change != seen {
-                seen = served.change;
-                if let Err(error) = self.save(served.identity) {
-                    log!(Warn, "state", "not saved: {error}");
+            let served = self.served.wait_beyond(saved);
+            if served.change != saved {
+                match self.save(served.identity) {
+                    Ok(()) => saved = served.change,
+                    Err(error) if told != served.change => {
+                        told = served.change;
+                        log!(Warn, "state", "not saved, tried again: {error}");
+                    }
+                    Err(_) => {}
                 }
             }
             if served.ending {

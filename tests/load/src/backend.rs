@@ -25,26 +25,34 @@ pub fn serve(listens: Vec<(SocketAddr, String)>) -> Result<(), String> {
     Ok(())
 }
 
+/// Is told the stamp and the method of each request as soon as its head is there.
+pub type Note = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
 /// One backend, in threads of its own.
 pub fn listen(listener: TcpListener, name: String) -> JoinHandle<()> {
+    listen_noting(listener, name, Arc::new(|_, _| {}))
+}
+
+/// The same, telling what came.
+pub fn listen_noting(listener: TcpListener, name: String, note: Note) -> JoinHandle<()> {
     let seen = Seen::default();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let (name, seen) = (name.clone(), Arc::clone(&seen));
-            std::thread::spawn(move || connection(stream, &name, &seen));
+            let (name, seen, note) = (name.clone(), Arc::clone(&seen), Arc::clone(&note));
+            std::thread::spawn(move || connection(stream, &name, &seen, &note));
         }
     })
 }
 
-fn connection(stream: TcpStream, name: &str, seen: &Seen) {
-    match exchanges(stream, name, seen) {
+fn connection(stream: TcpStream, name: &str, seen: &Seen, note: &Note) {
+    match exchanges(stream, name, seen, note) {
         // A router drops a connection that it has no use for.
         Ok(()) | Err(Broken::Ended | Broken::Cut | Broken::Socket(_)) => {}
         Err(broken) => eprintln!("backend {name}: {broken:?}"),
     }
 }
 
-fn exchanges(stream: TcpStream, name: &str, seen: &Seen) -> Result<(), Broken> {
+fn exchanges(stream: TcpStream, name: &str, seen: &Seen, note: &Note) -> Result<(), Broken> {
     let mut wire = Wire::of(stream)?;
     wire.wait_for_ever()?;
     loop {
@@ -58,6 +66,7 @@ fn exchanges(stream: TcpStream, name: &str, seen: &Seen) -> Result<(), Broken> {
             continue;
         }
         let stamp = head.field("x-stamp").unwrap_or("-");
+        note(stamp, method);
         let body = wire.body(&head)?;
         count(seen, stamp, method);
         let answer = slow::answer(target)

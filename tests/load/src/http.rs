@@ -76,6 +76,17 @@ impl Head {
     }
 }
 
+/// A connection between two messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Nothing came.
+    Quiet,
+    /// The other side ended it.
+    Ended,
+    /// Bytes came that nobody asked for.
+    Speaks,
+}
+
 /// With TLS or without.
 #[derive(Debug)]
 enum Stream {
@@ -121,6 +132,12 @@ impl Wire {
         Ok(self.socket().set_read_timeout(None)?)
     }
 
+    /// No read or write takes longer than this from now on.
+    pub fn limit(&self, limit: Duration) -> Result<(), Broken> {
+        self.socket().set_read_timeout(Some(limit))?;
+        Ok(self.socket().set_write_timeout(Some(limit))?)
+    }
+
     /// Writes all.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Broken> {
         match &mut self.stream {
@@ -135,21 +152,32 @@ impl Wire {
 
     /// Whether nothing came that was not asked for, not even the end.
     pub fn is_quiet(&mut self) -> Result<bool, Broken> {
+        Ok(self.rest()? == Rest::Quiet)
+    }
+
+    /// What came between two messages.
+    pub fn rest(&mut self) -> Result<Rest, Broken> {
         if !self.seen.is_empty() {
-            return Ok(false);
+            return Ok(Rest::Speaks);
         }
         if let Stream::Secure(stream) = &mut self.stream {
             // What rustls has read already.
             let read = stream.conn.reader().read(&mut [0]);
             if !matches!(read, Err(error) if error.kind() == ErrorKind::WouldBlock) {
-                return Ok(false);
+                return Ok(Rest::Ended);
             }
         }
         let socket = self.socket();
         socket.set_nonblocking(true)?;
         let peeked = socket.peek(&mut [0]);
         socket.set_nonblocking(false)?;
-        Ok(matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock))
+        Ok(match peeked {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Rest::Quiet,
+            Ok(0) | Err(_) => Rest::Ended,
+            // Of TLS it is an alert: a peer that closes says so.
+            Ok(_) if matches!(self.stream, Stream::Secure(_)) => Rest::Ended,
+            Ok(_) => Rest::Speaks,
+        })
     }
 
     /// Whether the other side ends now, with nothing more to say.

@@ -5,27 +5,15 @@
 
 #![allow(clippy::disallowed_methods, reason = "nothing is sealed here")]
 
-#[path = "../../support/any_certificate.rs"]
-mod any_certificate;
-mod backend;
-mod expected;
-mod generations;
-mod generator;
-mod hostile;
-mod http;
-mod slow;
-mod stamp;
-mod summary;
-mod tls;
-
-use expected::{Expected, Rotation};
-use generator::{Generator, Outcome, Target};
+use serval_load::expected::{Expected, Rotation};
+use serval_load::generator::{Generator, Outcome, Target};
+use serval_load::summary::percentile;
+use serval_load::tls::Tls;
+use serval_load::{backend, generations, hostile, slow};
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use summary::percentile;
-use tls::Tls;
 
 const USAGE: &str = "\
 usage: serval-load backend ADDRESS=NAME...

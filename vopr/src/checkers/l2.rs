@@ -3,19 +3,15 @@
 use super::l1::admitted;
 use crate::api_server::Api;
 use crate::model::table::ours;
-use crate::network::Network;
 use std::net::IpAddr;
 
-/// Looks at the statuses that the API server has.
-pub fn reached(api: &Api, nodes: &[IpAddr], net: &mut Network) {
+/// What the statuses that the API server has lack; None when they have these addresses.
+pub fn lacks(api: &Api, nodes: &[IpAddr]) -> Option<String> {
     let mut wanted = nodes.to_vec();
     wanted.sort();
-    for gateway in ours(&admitted(api), api.setup) {
+    ours(&admitted(api), api.setup).iter().find_map(|gateway| {
         let addresses = gateway.addresses.iter().map(|&a| IpAddr::V4(a));
-        if !addresses.clone().eq(wanted.iter().copied()) {
-            let has: Vec<IpAddr> = addresses.collect();
-            let text = format!("{:?} has {has:?}, not {wanted:?}", gateway.key);
-            net.trace.violated(net.now, "L2", text);
-        }
-    }
+        let has: Vec<IpAddr> = addresses.collect();
+        (has != wanted).then(|| format!("{:?} has {has:?}, not {wanted:?}", gateway.key))
+    })
 }

@@ -21,7 +21,7 @@ pub fn answered(outcome: &Outcome, table: &Table, converged: Time, net: &mut Net
         _ => false,
     };
     let response = outcome.response.as_ref();
-    if healthy && !response.is_some_and(|r| r.backend.is_some() && r.status == 200) {
+    if healthy && !response.is_some_and(|r| r.backend.is_some() && matches!(r.status, 101 | 200)) {
         let text = format!(
             "router {}: {} {}{} ({}) of a healthy route got {:?}",
             request.router,

@@ -21,6 +21,8 @@ use serval::limits::Capacities;
 use serval::stdx::Prng;
 use std::net::IpAddr;
 
+/// There is one controller.
+const CONTROLLER: Node = Node::Controller(0);
 /// The world settles within so long, or never.
 const SETTLE_WITHIN: Time = 60 * SECOND;
 /// It has settled when nothing changed for so many steps of 50 ms.
@@ -157,13 +159,14 @@ impl World {
         let mut prng = Prng::new(self.prng.next_u64());
         let setup = self.api.setup;
         let net = &mut self.net;
-        self.controller = Some(Process::start(&mut prng, ROUTERS, &self.capacities, setup, net));
+        let process = Process::start(&mut prng, CONTROLLER, ROUTERS, &self.capacities, setup, net);
+        self.controller = Some(process);
     }
 
     /// Ends the controller.
     pub fn stop_controller(&mut self) {
         self.controller = None;
-        self.net.crash(Node::Controller);
+        self.net.crash(CONTROLLER);
     }
 
     // ------------------------------------------------------------ time
@@ -208,27 +211,32 @@ impl World {
         match event {
             Event::Socket(end, what) => match self.net.owner(end) {
                 Some(Node::Router(i)) => self.routers[i].on_socket(end, what, &mut self.net),
-                Some(Node::Controller) => {
+                Some(CONTROLLER) => {
                     self.with_controller(|c, api, around| c.on_socket(end, what, api, around));
                 }
                 Some(Node::Api) => self.api.on_socket(end, what, &mut self.net),
                 Some(Node::Clients) => self.askers.on_socket(end, what, &mut self.net),
                 Some(Node::Backends) => self.pods.on_socket(end, what, &mut self.net),
-                None => {}
+                _ => {}
             },
             Event::Timer(Node::Router(i), number) => {
                 self.routers[i].on_timer(number, &mut self.net)
             }
-            Event::Timer(Node::Controller, number) => {
+            Event::Timer(CONTROLLER, number) => {
                 self.with_controller(|c, api, around| c.on_timer(number, api, around));
             }
             Event::Timer(Node::Clients, _) => self.askers.on_timer(&mut self.net),
             Event::Timer(Node::Backends, _) => self.pods.on_timer(&mut self.net),
             Event::Step(Step::ApiTimer) => self.api.on_timer(&mut self.net),
-            Event::Step(Step::Status) => {
+            Event::Step(Step::Status(_)) => {
                 if let Some(process) = &mut self.controller {
                     let (prng, net) = (&mut self.prng, &mut self.net);
                     status_api::write_due(process, &mut self.api, Rate::Off, prng, net);
+                }
+            }
+            Event::Step(Step::Lease(_)) => {
+                if let Some(process) = &mut self.controller {
+                    process.lease.arrive(&mut self.api, &mut self.net);
                 }
             }
             _ => {}

@@ -102,7 +102,9 @@ impl World<'_> {
     /// Gateways of our classes with the addresses that they are bound at: kept ones first, then the
     /// lowest free one for the oldest; or any address of the nodes.
     pub(super) fn gateways(&self, setup: Setup) -> Vec<(Rc<Object>, Option<IpAddr>)> {
-        let is_ours = |c: &Rc<Object>| matches!(&c.spec, Spec::Class { controller } if *controller == setup.controller);
+        let name = setup.controller;
+        let is_ours =
+            |c: &Rc<Object>| matches!(&c.spec, Spec::Class { controller } if *controller == name);
         let ours = |o: &&Rc<Object>| match &o.spec {
             Spec::Gateway { class, .. } => self.get(Kind::Class, "", class).is_some_and(is_ours),
             _ => false,

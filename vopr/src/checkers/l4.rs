@@ -1,0 +1,49 @@
+//! L4: one that stands by neither pushes nor writes a status; at rest exactly one controller
+//! reigns, all routers have its epoch, and only it writes the Lease, each LEASE_RENEW_PERIOD_MS.
+
+use crate::api_server::Api;
+use crate::controller::Process;
+use crate::network::{MS, Network, Time};
+use crate::router::Router;
+use serval::limits::LEASE_RENEW_PERIOD_MS;
+
+/// A controller begins a push or orders a status.
+pub fn acts(process: &Process, what: &str, net: &mut Network) {
+    if !process.lease.reigns {
+        let text = format!("{} {what} while another one reigns", process.lease.holder);
+        net.trace.violated(net.now, "L4", text);
+    }
+}
+
+/// What the reign lacks; None when one reigns.
+pub fn lacks<'p>(
+    processes: impl Iterator<Item = &'p Process>,
+    routers: &[Router],
+    api: &Api,
+) -> Option<String> {
+    let reigning: Vec<&Process> = processes.filter(|p| p.lease.reigns).collect();
+    let [process] = reigning[..] else {
+        return Some(format!("{} controllers reign", reigning.len()));
+    };
+    let (holder, epoch) = (&process.lease.holder, process.controller.epoch());
+    let lease = api.leases.lease.as_ref().map(|l| (&l.holder, l.transitions));
+    if lease != Some((holder, epoch)) {
+        return Some(format!("{holder} reigns at {epoch}, but the Lease is {lease:?}"));
+    }
+    let running = routers.iter().filter_map(|r| r.process.as_ref());
+    let epochs: Vec<u64> = running.map(|p| p.updater.served().0.epoch).collect();
+    let is_behind = epochs.iter().any(|&e| e != epoch);
+    is_behind.then(|| format!("{holder} reigns at {epoch}, routers are at {epochs:?}"))
+}
+
+/// The writes since the final state was reached are the renewals of one.
+pub fn renewed(since: Time, reigning: &Process, api: &Api, net: &mut Network) {
+    let writes = api.leases.writes.iter().filter(|w| w.0 > since);
+    let count = writes.clone().count() as u64;
+    let others = writes.filter(|w| w.1 != reigning.lease.holder).count();
+    let periods = (net.now - since) / (Time::from(LEASE_RENEW_PERIOD_MS) * MS);
+    if others > 0 || count > periods + 1 || count + 2 < periods {
+        let text = format!("{count} writes of the Lease in {periods} periods, {others} by others");
+        net.trace.violated(net.now, "L4", text);
+    }
+}

@@ -1,0 +1,94 @@
+//! S7: a status write touches own entries only; lastTransitionTime moves on a flip only;
+//! observedGeneration never falls; nothing is written that is so already.
+
+use crate::network::Network;
+use crate::router::parse;
+use crate::workload::CONTROLLER;
+use serval::resource::document::{Document, Value};
+use serval::stdx::{Wall, zeroed_box};
+use serval::wire::json::JsonWriter;
+use std::collections::BTreeMap;
+
+/// A condition: status, time, generation.
+type Condition = (String, String, i64);
+
+/// What a status says: own conditions by place and type, entries of others as they are.
+#[derive(Debug, Default)]
+struct Said {
+    own: BTreeMap<(String, String), Condition>,
+    others: Vec<String>,
+}
+
+/// A status is written over another one (empty: none).
+pub fn written(name: &str, before: &str, after: &str, wall: Wall, net: &mut Network) {
+    let (was, is) = (said(before), said(after));
+    let mut wrong = Vec::new();
+    if was.others != is.others {
+        wrong.push(format!("entries of others were {:?} and are {:?}", was.others, is.others));
+    }
+    if timeless(before) == timeless(after) {
+        wrong.push("it was so already".to_string());
+    }
+    let stamp = String::from_utf8_lossy(&wall.rfc3339()).to_string();
+    for (place, (status, time, generation)) in &is.own {
+        let old = was.own.get(place);
+        let stays = old.filter(|old| old.0 == *status);
+        if *time != *stays.map_or(&stamp, |old| &old.1) {
+            wrong.push(format!("{place:?} is {status} since {time}, was {old:?}, now {stamp}"));
+        }
+        if old.is_some_and(|old| old.2 > *generation) {
+            wrong.push(format!("{place:?} observed {old:?}, and now {generation}"));
+        }
+    }
+    for text in wrong {
+        net.trace.violated(net.now, "S7", format!("{name}: {text}"));
+    }
+}
+
+/// A status without its times.
+fn timeless(status: &str) -> String {
+    let mut parts = status.split(r#""lastTransitionTime":""#);
+    let first = parts.next().unwrap_or("").to_string();
+    parts.fold(first, |text, part| text + part.split_once('"').map_or("", |p| p.1))
+}
+
+fn text(value: Value<'_>) -> String {
+    let mut buffer = vec![0; 1 << 14];
+    let mut json = JsonWriter::new(&mut buffer);
+    value.write_json(&mut json);
+    json.finish().expect("an entry fits").to_string()
+}
+
+fn said(status: &str) -> Said {
+    let mut said = Said::default();
+    let mut document = zeroed_box::<Document>();
+    if status.is_empty() {
+        return said;
+    }
+    assert!(parse(status.as_bytes(), &mut document), "a status is JSON");
+    let root = document.root();
+    let items = |v: Value<'_>, name: &str| -> Vec<String> {
+        v.get(name).into_iter().flat_map(|l| l.items()).map(text).collect()
+    };
+    let mut own = |place: &str, owner: Value<'_>| {
+        for c in owner.get("conditions").into_iter().flat_map(|c| c.items()) {
+            let of = |name| c.text(name).to_string();
+            let generation = c.get("observedGeneration").and_then(Value::int).unwrap_or(0);
+            let condition = (of("status"), of("lastTransitionTime"), generation);
+            said.own.insert((place.to_string(), of("type")), condition);
+        }
+    };
+    own("", root);
+    for listener in root.get("listeners").into_iter().flat_map(|l| l.items()) {
+        own(listener.text("name"), listener);
+    }
+    for parent in root.get("parents").into_iter().flat_map(|l| l.items()) {
+        if parent.text("controllerName") == CONTROLLER {
+            own(&parent.get("parentRef").map(text).unwrap_or_default(), parent);
+        }
+    }
+    let others = items(root, "parents").into_iter();
+    let is_own = format!(r#""controllerName":"{CONTROLLER}""#);
+    said.others = others.filter(|entry| !entry.contains(&is_own)).collect();
+    said
+}

@@ -1,0 +1,164 @@
+//! A controller's part in the reign: the product's `Reign` and Lease machine, as the controller and
+//! status threads connect them, over a transport that delays, loses and fails.
+//!
+//! In: the routers' highest epoch, time. Out: requests at the Lease, and what a look changed.
+
+use crate::api_server::Api;
+use crate::faults::Fault;
+use crate::network::{Event, MS, Network, Node, SECOND, Step, Time};
+use crate::router::{clocks, parse};
+use crate::seed::Rate;
+use serval::controller::reign::{Change, Reign};
+use serval::kube::Trouble;
+use serval::kube::lease::{Input, LeaseEpoch, Output};
+use serval::kube::request::Method;
+use serval::limits::ENDPOINT_SYNC_PERIOD_MS;
+use serval::resource::document::Document;
+use serval::stdx::{Duration, Prng, zeroed_box};
+
+/// A request's way.
+#[derive(Debug)]
+enum Flight {
+    None,
+    /// Arrives then.
+    There(Time, Method, Vec<u8>),
+    /// The answer arrives then.
+    Back(Time, Result<(u16, String), Trouble>),
+}
+
+/// One controller's.
+#[derive(Debug)]
+pub struct LeaseClient {
+    node: Node,
+    /// Of the process: of its timers.
+    number: u64,
+    pub holder: String,
+    reign: Reign,
+    machine: Box<LeaseEpoch>,
+    flight: Flight,
+    /// It was the last to be told that the Lease is its own.
+    pub reigns: bool,
+    prng: Prng,
+}
+
+impl LeaseClient {
+    /// Of a controller that starts.
+    pub fn new(node: Node, number: u64, prng: &mut Prng, net: &Network) -> LeaseClient {
+        let patience = Duration::from_millis(u64::from(ENDPOINT_SYNC_PERIOD_MS) / 2);
+        let mut machine = zeroed_box::<LeaseEpoch>();
+        machine.start(Prng::new(prng.next_u64()));
+        LeaseClient {
+            node,
+            number,
+            holder: format!("controller-{number:x}"),
+            reign: Reign::new(clocks(net.now).mono + patience),
+            machine,
+            flight: Flight::None,
+            reigns: false,
+            prng: Prng::new(prng.next_u64()),
+        }
+    }
+
+    /// Does what is due, as `MainLoop::order_look` and the status thread; what changed.
+    pub fn run(&mut self, highest: u64, all_reported: bool, net: &mut Network) -> Change {
+        let now = clocks(net.now);
+        if let Some(look) = self.reign.look(highest, all_reported, now.mono) {
+            self.reign.asked();
+            let holder = &self.holder;
+            let start = Input::Start { namespace: "serval", name: "lease", holder, look };
+            self.machine.input(start, now).expect("one look at a time");
+        }
+        if let Flight::Back(at, _) = &self.flight
+            && *at <= net.now
+            && let Flight::Back(_, answer) = core::mem::replace(&mut self.flight, Flight::None)
+        {
+            self.take_answer(answer, net);
+        }
+        self.machine.tick(now);
+        let change = self.outputs(net);
+        match change {
+            Change::None => {}
+            Change::Taken(_) => self.reigns = true,
+            Change::Overtaken => self.reigns = false,
+        }
+        if let Some(at) = self.machine.timeout() {
+            net.schedule(at.0, Event::Timer(self.node, self.number));
+        }
+        change
+    }
+
+    fn take_answer(&mut self, answer: Result<(u16, String), Trouble>, net: &Network) {
+        let now = clocks(net.now);
+        let mut document = zeroed_box::<Document>();
+        let input = match &answer {
+            Ok((status, body)) => {
+                let is_json = parse(body.as_bytes(), &mut document);
+                let document = is_json.then_some(&*document);
+                Input::Answer { status: *status, retry_after_ms: 0, document }
+            }
+            Err(trouble) => Input::Failed(*trouble),
+        };
+        self.machine.input(input, now).expect("it was asked for");
+    }
+
+    fn outputs(&mut self, net: &mut Network) -> Change {
+        let now = clocks(net.now).mono;
+        let mut change = Change::None;
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                Output::Request(request) => {
+                    let at = net.now + self.prng.range(MS, 30 * MS);
+                    self.flight = Flight::There(at, request.method, request.body.to_vec());
+                    net.schedule(at, Event::Step(Step::Lease(self.node)));
+                }
+                Output::Done(Ok(held)) => change = self.reign.found(held, now),
+                Output::Done(Err(_)) => self.reign.failed(now),
+            }
+        }
+        change
+    }
+
+    /// A request is due at the API server, whether the process is awake or not.
+    pub fn arrive(&mut self, api: &mut Api, net: &mut Network) {
+        let Flight::There(at, method, body) = &self.flight else { return };
+        if *at > net.now {
+            return;
+        }
+        let (method, body) = (*method, body.clone());
+        if let Some(until) = net.blocked_until(self.node, Node::Api) {
+            if self.prng.chance(1, 2) {
+                // It arrives when nobody thinks of it any more.
+                let at = until + self.prng.below(SECOND);
+                self.flight = Flight::There(at, method, body);
+                return net.schedule(at, Event::Step(Step::Lease(self.node)));
+            }
+            return self.back(Err(Trouble::AnswerTimeout), 2 * SECOND, net);
+        }
+        if !api.running {
+            return self.back(Err(Trouble::Unreachable), 10 * MS, net);
+        }
+        if api.faults == Rate::Off || !self.prng.chance(1, 4) {
+            let answer = api.leases.answer(method, &body, net.now);
+            return self.back(Ok(answer), 30 * MS, net);
+        }
+        net.injected.add(Fault::LeaseFaults);
+        let answer = match self.prng.below(5) {
+            0 => Ok((429, String::new())),
+            1 => Ok((500, String::new())),
+            2 => Ok((409, String::new())),
+            3 => Err(Trouble::Closed),
+            _ => {
+                // It was done, but nobody is told.
+                api.leases.answer(method, &body, net.now);
+                Err(Trouble::Closed)
+            }
+        };
+        self.back(answer, SECOND, net);
+    }
+
+    fn back(&mut self, answer: Result<(u16, String), Trouble>, within: Time, net: &mut Network) {
+        let at = net.now + self.prng.range(MS, within);
+        self.flight = Flight::Back(at, answer);
+        net.schedule(at, Event::Timer(self.node, self.number));
+    }
+}
