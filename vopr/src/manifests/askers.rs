@@ -111,7 +111,8 @@ impl Askers {
         while !self.plan.is_empty() && self.next_at <= net.now {
             let request = self.plan[self.next % self.plan.len()];
             self.next += 1;
-            self.next_at += self.pause;
+            // Not in step with events: some requests must be under way when something ends.
+            self.next_at += self.pause / 2 + self.prng.below(self.pause);
             let router = self.prng.below(ROUTERS as u64) as usize;
             self.begin((request, self.event, net.now), (router, 0), net);
         }

@@ -83,7 +83,8 @@ pub fn happen(world: &mut World, index: usize, what: &What) -> Result<(), String
     world.run_for(300 * MS);
     let done = match what {
         What::Nothing => {
-            world.run_for(REST.max(round));
+            // Each at least once, though pauses are of no one length.
+            world.run_for(REST.max(2 * round));
             Ok(())
         }
         What::Overlap(service) => replace(world, service, overlap),

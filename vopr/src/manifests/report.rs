@@ -105,7 +105,7 @@ impl Report {
             for (request, tally) in self.failing(event) {
                 text += &line(what, request, tally);
             }
-            if let Some(help) = help(what) {
+            if let Some(help) = help(what, *endpoints) {
                 text += &format!("   Helps: {help}\n");
             }
         }
@@ -209,8 +209,12 @@ fn said(what: &What, endpoints: usize) -> String {
     }
 }
 
-fn help(what: &What) -> Option<&'static str> {
+fn help(what: &What, endpoints: usize) -> Option<&'static str> {
     match what {
+        What::Gap(_) | What::Lost(_) if endpoints > 1 => Some(
+            "endpoints that end what they have begun: a request that may have been carried out is \
+             not sent to another",
+        ),
         What::Overlap(_) => Some("endpoints that go on serving for a second when told to end"),
         What::Gap(_) => Some("a second endpoint, or maxUnavailable: 0 in the Deployment's rollout"),
         What::Lost(_) => Some("a second endpoint, on another node"),
