@@ -92,6 +92,29 @@ fn a_lone_endpoint_is_named_with_what_it_costs() {
     assert!(!text.contains("/blue ("), "{text}");
 }
 
+/// Some POST is under way when one of two endpoints ends: it may have been carried out, so that it
+/// is not sent to the other.
+#[test]
+fn a_post_under_way_fails_though_there_is_another_endpoint() {
+    let path = "- path: {type: PathPrefix, value: /red}";
+    let post = format!("{path}\n          method: POST");
+    let path = folder(
+        "post",
+        &[
+            ("a.yaml", example("gateway.yaml")),
+            ("b.yaml", example("routes.yaml").replace(path, &post)),
+            ("c.yaml", example("backends.yaml")),
+        ],
+    );
+    let (code, text) = vopr(&["--manifests", path.to_str().expect("a path"), "--seeds", "3"]);
+    assert_eq!(code, 7, "{text}");
+    assert!(text.contains("POST http://any.example:8080/red (HTTPRoute default/colours, rule 0)"));
+    assert!(text.contains("were answered 502"), "{text}");
+    assert!(text.contains("Helps: endpoints that end what they have begun"), "{text}");
+    assert!(!text.contains("503"), "{text}");
+    assert!(!text.contains("   http://"), "no GET fails: {text}");
+}
+
 #[test]
 fn what_is_not_accepted_is_said_and_the_rest_is_tried() {
     let routes =

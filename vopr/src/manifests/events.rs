@@ -23,6 +23,8 @@ const REPLACED: usize = 3;
 const GRACE: Time = SECOND;
 /// An endpoint that is replaced without overlap is not there for so long.
 pub const GAP_MS: u64 = 800;
+/// For the moment in which an endpoint ends at once one may wait so long.
+const WORST_MOMENT_MS: u64 = 1000;
 /// The loss of an endpoint is noticed after so long, and made good after so long.
 pub const NOTICED: Time = 2 * SECOND;
 pub const MADE_GOOD: Time = 4 * SECOND;
@@ -162,6 +164,19 @@ fn end_pod(world: &mut World, (slice, place): Place) {
     world.pods.end(address, &slice.ports, &mut world.net);
 }
 
+/// Waits until a request is under way there, best one that must not be sent to another: an endpoint
+/// that ends at once does so in the worst moment.
+fn await_request(world: &mut World, (slice, place): Place) {
+    let address = world.manifests.slices[slice].endpoints[place].address.into();
+    for step in 0..WORST_MOMENT_MS {
+        let (any, unsafe_one) = world.pods.under_way(address);
+        if unsafe_one || any && step > WORST_MOMENT_MS / 2 {
+            return;
+        }
+        world.run_for(MS);
+    }
+}
+
 /// Another one is ready, then it is told to end and does so after its grace.
 fn overlap(world: &mut World, (slice, place): Place) {
     let address = world.manifests.next_address();
@@ -194,6 +209,7 @@ fn lose(world: &mut World, service: &str) -> Result<(), String> {
 
 fn go_and_come(world: &mut World, (slice, place): Place, noticed: Time, replaced: Time) {
     assert!(noticed < replaced);
+    await_request(world, (slice, place));
     end_pod(world, (slice, place));
     world.run_for(noticed);
     world.manifests.slices[slice].endpoints[place].ready = false;

@@ -17,6 +17,8 @@ struct Conn {
     at: SocketAddr,
     output: Vec<u8>,
     ready_at: Time,
+    /// What is being answered may be sent to another.
+    is_safe: bool,
 }
 
 /// All of them.
@@ -30,6 +32,12 @@ impl Pods {
     /// Nobody is connected.
     pub fn new(prng: Prng) -> Pods {
         Pods { conns: BTreeMap::new(), prng }
+    }
+
+    /// Whether a request is under way at an address, and one that must not be sent to another.
+    pub fn under_way(&self, address: IpAddr) -> (bool, bool) {
+        let here = self.conns.values().filter(|c| c.at.ip() == address && !c.output.is_empty());
+        here.fold((false, false), |(_, unsafe_one), c| (true, unsafe_one || !c.is_safe))
     }
 
     /// A process ends: its ports are closed, with all connections.
@@ -49,7 +57,8 @@ impl Pods {
             && let Some(at) = net.address(end)
         {
             let reader = Reader::new(false);
-            self.conns.insert(end, Conn { reader, at, output: Vec::new(), ready_at: 0 });
+            let (output, is_safe) = (Vec::new(), true);
+            self.conns.insert(end, Conn { reader, at, output, ready_at: 0, is_safe });
         }
         self.serve(end, net);
     }
@@ -71,6 +80,7 @@ impl Pods {
         while conn.output.is_empty() {
             match conn.reader.next(false, ended) {
                 Next::Done(message) => {
+                    conn.is_safe = matches!(message.word(0), "GET" | "HEAD" | "OPTIONS" | "PUT");
                     conn.output = answer(&message, conn.at);
                     conn.ready_at = net.now + MS + self.prng.below(SLOWEST);
                     net.schedule(conn.ready_at, Event::Timer(Node::Backends, 0));
