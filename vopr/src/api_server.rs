@@ -208,6 +208,18 @@ impl Api {
         self.put(Rc::new(object), false);
     }
 
+    /// What changed since so many changes, for a reader.
+    pub fn changed_since(&self, seen: &mut usize) -> Vec<String> {
+        let new = &self.history[*seen..];
+        *seen = self.history.len();
+        let said = |c: &Change| {
+            let ((kind, namespace, name), version) = (&c.object.key, c.version);
+            let what = if c.deleted { ", deleted" } else { "" };
+            format!("{kind:?} {namespace}/{name}, version {version}{what}")
+        };
+        new.iter().map(said).collect()
+    }
+
     /// The object in a version that existed.
     pub fn version_of(&self, key: &Key, version: u64) -> Option<Rc<Object>> {
         let found = self.history.iter().rev();

@@ -14,6 +14,7 @@ use crate::network::{EndId, Event as Due, MS, Network, Node, SECOND, SocketEvent
 use crate::router::{admin_address, clocks, parse, router_of};
 use crate::shadow::Shadow;
 use crate::tables::Tables;
+use crate::timeline::{Kind as Mark, Lane};
 use crate::workload::CONTROLLER;
 use serval::config::client::{Answer, Ask, Client, HEAD_BYTES};
 use serval::config::fleet::Fleet;
@@ -553,6 +554,10 @@ impl<const OUTPUT: usize, const SLOTS: usize> Sockets<OUTPUT, SLOTS> {
             socket.client.begin(ask, address, clocks(net.now));
             let router = router_of(address);
             socket.end = Some(net.connect(self.node, Node::Router(router), address));
+            if let (Ask::Push, Node::Controller(i)) = (ask, self.node) {
+                let text = || format!("push to router {router} begins");
+                net.trace.mark(net.now, Lane::Controller(i), Mark::Pushed, text);
+            }
             (socket.is_open, socket.is_asked) = (false, false);
             begun += 1;
         }

@@ -1,22 +1,26 @@
 //! The command line of vopr: which seeds, what to print, which exit code.
 
 use serval::shell::clock;
+use std::cell::RefCell;
 use std::io::Write as _;
 use std::process::{Command, ExitCode};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use vopr::faults::Fault;
 use vopr::seed::Options;
 use vopr::sim::{self, Summary};
+use vopr::timeline::{Failure, Timeline};
 use vopr::totals::Totals;
 
 const HELP: &str = "\
 usage: vopr --seeds N [--start S] [--canary]
-       vopr --seed S [--verbose] [--canary]
+       vopr --seed S [--verbose] [--canary] [--timeline FILE]
 
 Simulates serval from seeds. Each seed runs twice and the two traces must be equal.
   --seeds N    N seeds, from --start (default 1)
   --seed S     one seed
   --verbose    print what happens
+  --timeline FILE  write an HTML page of what happened, whether the seed is clean or not
   --canary     plant a failure: the exit code must not be 0
   --no-replay  run each seed once
   --hash       print seed and hash of the trace, nothing else; implies --no-replay
@@ -27,11 +31,21 @@ A library of the shape \"production\" is not simulated: vopr then runs itself ag
 
 Exit codes: 0 clean, 1 a checker's violation, 2 liveness (L1), 3 a crash (an assertion of the
 product), 4 two runs of a seed differ, 5 clean, but something was met in too few seeds (of 500 and
-more), 64 usage.";
+more), 6 the page cannot be written, 64 usage.";
 
 /// The seed that runs, for the panic hook.
 static SEED: AtomicU64 = AtomicU64::new(0);
 static CANARY: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// The page that is wanted, for the panic hook too: a crash aborts the process.
+    static PAGE: RefCell<Option<Page>> = const { RefCell::new(None) };
+}
+
+struct Page {
+    file: String,
+    timeline: Rc<RefCell<Timeline>>,
+}
 
 struct Arguments {
     start: u64,
@@ -40,11 +54,19 @@ struct Arguments {
     canary: bool,
     once: bool,
     hash: bool,
+    timeline: Option<String>,
 }
 
 fn arguments() -> Option<Arguments> {
-    let mut found =
-        Arguments { start: 1, count: 0, verbose: false, canary: false, once: false, hash: false };
+    let mut found = Arguments {
+        start: 1,
+        count: 0,
+        verbose: false,
+        canary: false,
+        once: false,
+        hash: false,
+        timeline: None,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || words.next()?.parse::<u64>().ok();
@@ -52,6 +74,7 @@ fn arguments() -> Option<Arguments> {
             "--seeds" => found.count = number()?,
             "--start" => found.start = number()?,
             "--seed" => (found.start, found.count) = (number()?, 1),
+            "--timeline" => found.timeline = Some(words.next()?),
             "--verbose" => found.verbose = true,
             "--canary" => found.canary = true,
             "--no-replay" => found.once = true,
@@ -62,7 +85,8 @@ fn arguments() -> Option<Arguments> {
     if found.count == 0 && found.canary {
         found.count = 1;
     }
-    (found.count > 0).then_some(found)
+    let is_one = found.timeline.is_none() || found.count == 1;
+    (found.count > 0 && is_one).then_some(found)
 }
 
 fn reproduce(seed: u64) -> String {
@@ -82,8 +106,10 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|info| {
         let seed = SEED.load(Ordering::Relaxed);
         // Not println: a pipe that is closed must not panic again.
-        let text = format!("seed {seed}: CRASH {info}\n{}\n", reproduce(seed));
+        let what = format!("CRASH {info}");
+        let text = format!("seed {seed}: {what}\n{}\n", reproduce(seed));
         let _ = std::io::stdout().write_all(text.as_bytes());
+        let _ = write_page(seed, Some(what));
         std::process::exit(3);
     }));
     run(&arguments)
@@ -115,7 +141,12 @@ fn run(arguments: &Arguments) -> ExitCode {
 fn one(seed: u64, arguments: &Arguments, totals: &mut Totals) -> u8 {
     let options = Options::of(seed, arguments.canary);
     let began = clock::process_cpu();
-    let summary = sim::run(options, arguments.verbose);
+    let page = arguments.timeline.as_ref().map(|file| {
+        let timeline = Rc::new(RefCell::new(Timeline::default()));
+        PAGE.set(Some(Page { file: file.clone(), timeline: timeline.clone() }));
+        timeline
+    });
+    let summary = sim::observe(options, arguments.verbose, page);
     totals.add(&options, &summary);
     totals.simulated_seconds += summary.seconds;
     match arguments.hash {
@@ -135,8 +166,26 @@ fn one(seed: u64, arguments: &Arguments, totals: &mut Totals) -> u8 {
             code = 4;
         }
     }
+    let what = summary.violations.first().map(|v| format!("{} {}", v.checker, v.text));
+    if let Err(error) = write_page(seed, what) {
+        println!("the timeline cannot be written: {error}");
+        code = code.max(6);
+    }
     totals.cpu_seconds += (clock::process_cpu().0 - began.0) as f64 / 1e9;
     code
+}
+
+/// Writes the page, if one is wanted.
+fn write_page(seed: u64, failure: Option<String>) -> std::io::Result<()> {
+    let Some(page) = PAGE.take() else { return Ok(()) };
+    // An assertion of its own must not take the report of it.
+    let Ok(timeline) = page.timeline.try_borrow() else { return Ok(()) };
+    let failure = failure.map(|text| Failure { text, reproduce: reproduce(seed) });
+    let verdict = if failure.is_some() { "failed" } else { "clean" };
+    std::fs::write(
+        page.file,
+        timeline.page(&format!("vopr: seed {seed}, {verdict}"), failure.as_ref()),
+    )
 }
 
 fn line(seed: u64, s: &Summary) {
@@ -165,9 +214,17 @@ fn run_again() -> ExitCode {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| format!("{root}/target"));
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(at) = words.iter().position(|w| w == "--timeline")
+        && let Some(file) = words.get_mut(at + 1)
+        && let Ok(path) = std::path::absolute(&*file)
+    {
+        // It runs in another folder.
+        *file = path.to_string_lossy().into_owned();
+    }
     let status = Command::new(cargo)
         .args(["run", "--quiet", "--release", "-p", "vopr", "--"])
-        .args(std::env::args().skip(1))
+        .args(words)
         .current_dir(root)
         .env("SERVAL_SHAPE", "test_min")
         .env("CARGO_TARGET_DIR", format!("{target}/test_min"))

@@ -7,6 +7,7 @@
 use crate::admin_port::AdminPort;
 use crate::io::{Driver, Face, Found, Told};
 use crate::network::{EndId, Ended, Event, MS, Network, Node, SECOND, SocketEvent, Time};
+use crate::timeline::{Kind as Mark, Lane};
 use serval::config::codec::{Builder, Encoder, bind_name};
 use serval::config::report::{BindReport, Report};
 use serval::config::storage::{ConfigStorage, Reader, Writer};
@@ -379,6 +380,8 @@ impl Router {
         }
         if done.changed {
             let now = net.now;
+            let text = || "a push was taken".to_string();
+            net.trace.mark(now, Lane::Router(self.index), Mark::Pushed, text);
             process.save_at = Some(now + self.prng.below(SECOND));
             // The worker is woken, and comes when it comes.
             process.wake_at = Some(now + self.prng.below(20 * MS));

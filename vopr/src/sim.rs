@@ -19,15 +19,18 @@ use crate::model::roster::SERVICE;
 use crate::model::secret::Pairs;
 use crate::model::table::Table;
 use crate::network::{Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
+use crate::observer::Observer;
 use crate::replay::Replays;
 use crate::router::{ADMIN_PORT, NODES, Router};
 use crate::seed::{Options, Rate};
 use crate::status_api;
 use crate::tables::Tables;
 use crate::target;
+use crate::timeline::Timeline;
 use crate::trace::{Trace, Violation};
 use crate::workload::Workload;
 use serval::stdx::Prng;
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -137,15 +140,35 @@ pub struct Sim {
     /// (pushes, status writes, swaps) then.
     settled: (u64, u64, u64),
     is_over: bool,
+    /// Fills the timeline, if there is one.
+    observer: Option<Observer>,
 }
 
 /// Runs a seed.
 pub fn run(options: Options, verbose: bool) -> Summary {
+    observe(options, verbose, None)
+}
+
+/// Runs a seed, with a timeline if one is wanted.
+pub fn observe(
+    options: Options,
+    verbose: bool,
+    timeline: Option<Rc<RefCell<Timeline>>>,
+) -> Summary {
     let mut sim = Sim::new(options, verbose);
+    sim.observer = timeline.clone().map(Observer::new);
+    sim.net.trace.timeline = timeline;
     sim.start();
     while !sim.is_over && sim.net.trace.violations.is_empty() {
         let Some(event) = sim.net.next(Time::MAX) else { break };
+        if let Some(observer) = &mut sim.observer {
+            observer.begin(sim.net.now);
+        }
         sim.dispatch(event);
+        sim.look_around();
+    }
+    if let Some(observer) = &mut sim.observer {
+        observer.end(sim.ledger.requests.values());
     }
     sim.summary()
 }
@@ -178,7 +201,18 @@ impl Sim {
             silent_from: Time::MAX / 2,
             settled: (0, 0, 0),
             is_over: false,
+            observer: None,
         }
+    }
+
+    /// Shows the nodes to the observer, if there is one.
+    fn look_around(&mut self) {
+        let Sim { observer: Some(observer), net, api, backends, clients, routers, .. } = self
+        else {
+            return;
+        };
+        let injected = [net.injected, api.injected, backends.injected, clients.injected];
+        observer.look(net.now, injected, (&routers[..], api, self.counts.relists));
     }
 
     fn start(&mut self) {
@@ -322,6 +356,7 @@ impl Sim {
                 // The canary: an answer is given to somebody else.
                 response.stamp = Some("canary".into());
             }
+            let before = self.net.trace.violations.len();
             let router = &self.routers[outcome.request.router];
             d3::answered(&outcome, &mut self.net);
             d4::answered(&outcome, &self.ledger, &mut self.net);
@@ -337,12 +372,19 @@ impl Sim {
                 let table = self.tables.adopted(router);
                 self.sums.owed += u64::from(l3::answered(&outcome, &table, since, &mut self.net));
             }
+            if let Some(observer) = &mut self.observer {
+                let is_failing = self.net.trace.violations.len() > before;
+                observer.answered(&outcome, self.net.now, is_failing);
+            }
             self.ledger.attempts.remove(&outcome.request.stamp);
         }
     }
 
     fn check_arrivals(&mut self) {
         for arrival in core::mem::take(&mut self.ledger.arrivals) {
+            if let Some(observer) = &mut self.observer {
+                observer.arrived(&arrival, self.net.now);
+            }
             // The client may have given up and be forgotten.
             let Some(request) = self.ledger.requests.get(&arrival.stamp) else { continue };
             let router = &self.routers[request.router];

@@ -3,7 +3,10 @@
 //! In: what happens, in order. Out: one number that two runs of a seed must share, and violations.
 
 use crate::network::Time;
+use crate::timeline::{Kind, Lane, Timeline};
 use serval::stdx::fnv::Fnv;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// What a checker found.
 #[derive(Clone, Debug)]
@@ -24,12 +27,14 @@ pub struct Trace {
     pub events: u64,
     /// What the checkers found, in order.
     pub violations: Vec<Violation>,
+    /// What a page is made of, if one is wanted; no part of the hash.
+    pub timeline: Option<Rc<RefCell<Timeline>>>,
 }
 
 impl Trace {
     /// An empty trace.
     pub fn new(verbose: bool) -> Trace {
-        Trace { hash: Fnv::new(), verbose, events: 0, violations: Vec::new() }
+        Trace { hash: Fnv::new(), verbose, events: 0, violations: Vec::new(), timeline: None }
     }
 
     /// Takes an event with its bytes.
@@ -46,6 +51,16 @@ impl Trace {
         self.event(now, "say", 0, text.as_bytes());
         if self.verbose {
             println!("{:>10.4} {text}", now as f64 / 1e9);
+        }
+        if let Some(timeline) = &self.timeline {
+            timeline.borrow_mut().said(now, text);
+        }
+    }
+
+    /// Marks the timeline, if there is one.
+    pub fn mark(&self, now: Time, lane: Lane, kind: Kind, text: impl FnOnce() -> String) {
+        if let Some(timeline) = &self.timeline {
+            timeline.borrow_mut().mark(lane, kind, now, &text());
         }
     }
 
