@@ -113,7 +113,7 @@ impl Api {
             history: Vec::new(),
             version: 100,
             compacted: 0,
-            setup: Setup { controller: CONTROLLER, in_nodes: options.in_nodes },
+            setup: Setup { controller: CONTROLLER, in_nodes: options.in_nodes, is_foreign: false },
             leases: Leases::default(),
             running: false,
             conns: BTreeMap::new(),

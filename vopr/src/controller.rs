@@ -34,6 +34,7 @@ use serval::resource::document::{Document, Value};
 use serval::resource::secret::PairProblem;
 use serval::resource::store::Upserted;
 use serval::resource::{Key, Kind, Meta};
+use serval::shell::tls::rustls::certificates;
 use serval::stdx::{Duration, Full, Prng, Short, zeroed_box};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -156,7 +157,7 @@ impl Process {
             },
         };
         controller.init(settings, caps);
-        controller.set_vet(vet);
+        controller.set_vet(if setup.is_foreign { certificates::vet } else { vet });
         for router in (0..routers).filter(|_| !setup.in_nodes) {
             assert!(controller.add_router(admin_address(router, 0), clocks(net.now)));
         }
@@ -294,13 +295,14 @@ impl Process {
     fn outputs(&mut self, index: usize, api: &mut Api, around: &mut Around<'_>) {
         let mut parsed = None;
         loop {
-            let Process { watchers, controller, node, .. } = self;
+            let Process { watchers, controller, setup, node, .. } = self;
             let (before, rest) = watchers.split_at_mut(index);
             let w = &mut rest[0];
             // Secrets are watched behind Gateways.
             let is_wanted = |namespace: &str, name: &str| {
                 let gateways = &before[ModelKind::Gateway as usize].shadow;
-                (!gateways.is_behind).then(|| gateways.refers_to(namespace, name))
+                let is_known = !gateways.is_behind && !setup.is_foreign;
+                is_known.then(|| gateways.refers_to(namespace, name))
             };
             let Some(output) = w.watch.poll_output(&w.document) else {
                 let Some(ok) = parsed.take() else { return };
@@ -385,7 +387,8 @@ impl Process {
     fn check_statuses(&self, first: usize, around: &mut Around<'_>) {
         // Of the kinds that the status of a Gateway speaks of.
         let kinds = [ModelKind::Class, ModelKind::Gateway, ModelKind::Secret, ModelKind::Grant];
-        let is_exact = kinds.iter().all(|&kind| !self.watchers[kind as usize].shadow.is_behind);
+        let is_exact = !self.setup.is_foreign
+            && kinds.iter().all(|&kind| !self.watchers[kind as usize].shadow.is_behind);
         let objects = if is_exact { self.objects() } else { Vec::new() };
         let knows_routers = !self.watchers[ModelKind::Slice as usize].shadow.is_behind;
         let (addresses, silent) = self.routers.addresses(around.net.now);
@@ -412,7 +415,7 @@ impl Process {
 
     /// Whether it is known what the stores hold.
     fn is_exact(&self) -> bool {
-        self.watchers.iter().all(|w| !w.shadow.is_behind)
+        !self.setup.is_foreign && self.watchers.iter().all(|w| !w.shadow.is_behind)
     }
 
     /// What the stores must hold.

@@ -23,6 +23,7 @@ pub mod io;
 pub mod lease_api;
 pub mod lease_client;
 pub mod ledger;
+pub mod manifests;
 pub mod model;
 pub mod network;
 pub mod observer;

@@ -5,8 +5,10 @@ use std::cell::RefCell;
 use std::io::Write as _;
 use std::process::{Command, ExitCode};
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use vopr::faults::Fault;
+use vopr::manifests;
 use vopr::seed::Options;
 use vopr::sim::{self, Summary};
 use vopr::timeline::{Failure, Timeline};
@@ -15,6 +17,7 @@ use vopr::totals::Totals;
 const HELP: &str = "\
 usage: vopr --seeds N [--start S] [--canary]
        vopr --seed S [--verbose] [--canary] [--timeline FILE]
+       vopr --manifests DIR [--seeds N] [--start S]
 
 Simulates serval from seeds. Each seed runs twice and the two traces must be equal.
   --seeds N    N seeds, from --start (default 1)
@@ -23,19 +26,24 @@ Simulates serval from seeds. Each seed runs twice and the two traces must be equ
   --timeline FILE  write an HTML page of what happened, whether the seed is clean or not
   --canary     plant a failure: the exit code must not be 0
   --no-replay  run each seed once
+  --manifests DIR  which requests to these Gateway API manifests would fail, when, and why; 3 seeds
+                   if --seeds does not say otherwise
   --hash       print seed and hash of the trace, nothing else; implies --no-replay
 
-A library of the shape \"production\" is not simulated: vopr then runs itself again through cargo
+But for --manifests, a library of the shape \"production\" is not simulated: vopr then runs itself again through cargo
 (CARGO or `cargo`) with SERVAL_SHAPE=test_min and CARGO_TARGET_DIR=<workspace>/target/test_min
 (or CARGO_TARGET_DIR/test_min), and returns that exit code.
 
 Exit codes: 0 clean, 1 a checker's violation, 2 liveness (L1), 3 a crash (an assertion of the
 product), 4 two runs of a seed differ, 5 clean, but something was met in too few seeds (of 500 and
-more), 6 the page cannot be written, 64 usage.";
+more), 6 the page cannot be written, 64 usage. Of --manifests: 0 nothing would fail, 7 something would or
+is not accepted, 8 the manifests cannot be tried.";
 
 /// The seed that runs, for the panic hook.
 static SEED: AtomicU64 = AtomicU64::new(0);
 static CANARY: AtomicBool = AtomicBool::new(false);
+/// The manifests that are tried, if any.
+static MANIFESTS: OnceLock<String> = OnceLock::new();
 
 thread_local! {
     /// The page that is wanted, for the panic hook too: a crash aborts the process.
@@ -55,6 +63,7 @@ struct Arguments {
     once: bool,
     hash: bool,
     timeline: Option<String>,
+    manifests: Option<String>,
 }
 
 fn arguments() -> Option<Arguments> {
@@ -66,6 +75,7 @@ fn arguments() -> Option<Arguments> {
         once: false,
         hash: false,
         timeline: None,
+        manifests: None,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -74,6 +84,7 @@ fn arguments() -> Option<Arguments> {
             "--seeds" => found.count = number()?,
             "--start" => found.start = number()?,
             "--seed" => (found.start, found.count) = (number()?, 1),
+            "--manifests" => found.manifests = Some(words.next()?),
             "--timeline" => found.timeline = Some(words.next()?),
             "--verbose" => found.verbose = true,
             "--canary" => found.canary = true,
@@ -85,12 +96,19 @@ fn arguments() -> Option<Arguments> {
     if found.count == 0 && found.canary {
         found.count = 1;
     }
+    if found.count == 0 && found.manifests.is_some() {
+        found.count = 3;
+    }
     let is_one = found.timeline.is_none() || found.count == 1;
     (found.count > 0 && is_one).then_some(found)
 }
 
 fn reproduce(seed: u64) -> String {
     let canary = if CANARY.load(Ordering::Relaxed) { " --canary" } else { "" };
+    if let Some(folder) = MANIFESTS.get() {
+        let words = format!("--manifests {folder} --seeds 1 --start {seed}");
+        return format!("reproduce: cargo run --release -p vopr -- {words}");
+    }
     format!("reproduce: cargo run --release -p vopr -- --seed {seed} --verbose{canary}")
 }
 
@@ -99,8 +117,11 @@ fn main() -> ExitCode {
         println!("{HELP}");
         return ExitCode::from(64);
     };
-    if serval::limits::SHAPE == "production" {
+    if serval::limits::SHAPE == "production" && arguments.manifests.is_none() {
         return run_again();
+    }
+    if let Some(folder) = &arguments.manifests {
+        MANIFESTS.set(folder.clone()).expect("set once");
     }
     CANARY.store(arguments.canary, Ordering::Relaxed);
     std::panic::set_hook(Box::new(|info| {
@@ -112,7 +133,18 @@ fn main() -> ExitCode {
         let _ = write_page(seed, Some(what));
         std::process::exit(3);
     }));
-    run(&arguments)
+    match &arguments.manifests {
+        Some(folder) => try_manifests(folder, &arguments),
+        None => run(&arguments),
+    }
+}
+
+fn try_manifests(folder: &str, arguments: &Arguments) -> ExitCode {
+    let begins = |seed| SEED.store(seed, Ordering::Relaxed);
+    let tried = manifests::run(folder, arguments.start, arguments.count, &begins);
+    // A pipe that was closed is no error.
+    let _ = std::io::stdout().write_all(tried.text.as_bytes());
+    ExitCode::from(tried.code)
 }
 
 fn run(arguments: &Arguments) -> ExitCode {

@@ -184,6 +184,8 @@ pub struct Network {
     blocked: BTreeMap<(Node, Node), Time>,
     prng: Prng,
     pub faults: NetworkFaults,
+    /// Backends where nobody listens any more.
+    pub absent: BTreeSet<SocketAddr>,
     latency: Time,
     window: usize,
     pub trace: Trace,
@@ -206,6 +208,7 @@ impl Network {
             blocked: BTreeMap::new(),
             prng,
             faults,
+            absent: BTreeSet::new(),
             latency,
             window,
             trace,
@@ -355,7 +358,7 @@ impl Network {
         let any = SocketAddr::new([0u16; 8].into(), to.port());
         let heard = self.listening.contains(&(to_node, to))
             || self.listening.contains(&(to_node, any))
-            || to_node == Node::Backends;
+            || to_node == Node::Backends && !self.absent.contains(&to);
         let faulty = self.faults.refusals.happens(&mut self.prng);
         if faulty {
             self.injected.add(Fault::Refusals);

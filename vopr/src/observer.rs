@@ -7,7 +7,7 @@ use crate::api_server::Api;
 use crate::client::Outcome;
 use crate::faults::{Fault, Injected};
 use crate::ledger::{Arrival, Request};
-use crate::network::Time;
+use crate::network::{Event, Network, Time};
 use crate::router::Router;
 use crate::timeline::{Kind, Lane, Timeline};
 use std::cell::RefCell;
@@ -42,8 +42,14 @@ impl Observer {
     }
 
     /// An event comes.
-    pub fn begin(&mut self, now: Time) {
-        self.timeline.borrow_mut().now = now;
+    pub fn begin(&mut self, event: Event, net: &Network) {
+        let node = match event {
+            Event::Socket(end, _) => net.owner(end),
+            Event::Timer(node, _) => Some(node),
+            _ => None,
+        };
+        let mut timeline = self.timeline.borrow_mut();
+        (timeline.now, timeline.speaker) = (net.now, node.map(Lane::of));
     }
 
     /// An event is over: faults of network, API server, backends, clients, then the nodes.
@@ -76,12 +82,14 @@ impl Observer {
         }
         let is_status = api.status_writes > self.status_writes;
         self.status_writes = api.status_writes;
-        let kind = if is_status { Kind::StatusWrite } else { Kind::Change };
-        for text in api.changed_since(&mut self.changes) {
-            timeline.mark(Lane::Api, kind, now, &text);
+        let changes = api.changed_since(&mut self.changes);
+        // Of status writes the trace speaks.
+        for text in changes.iter().filter(|_| !is_status) {
+            timeline.mark(Lane::Api, Kind::Change, now, text);
         }
         if relists > self.relists {
-            timeline.mark(Lane::Controller(0), Kind::Relist, now, "a kind is listed anew");
+            let lane = timeline.speaker.unwrap_or(Lane::Faults);
+            timeline.mark(lane, Kind::Relist, now, "a kind is listed anew");
         }
         self.relists = relists;
     }

@@ -165,6 +165,14 @@ impl Router {
         self.run(net);
     }
 
+    /// The process is told to end.
+    pub fn drain(&mut self, net: &mut Network) {
+        if self.process.is_some() {
+            self.turn(net, |worker, turn| worker.drain(turn));
+            self.run(net);
+        }
+    }
+
     /// The process dies.
     pub fn crash(&mut self, net: &mut Network) {
         let Some(process) = self.process.take() else { return };
@@ -342,7 +350,8 @@ impl Router {
             let text = |t| s.text.get(t);
             let certificate = *s.certificate_refs.span(listener.certificates).first()?;
             let (gateway, section) = (text(listener.gateway), text(listener.section));
-            let chain = s.pem.get(s.certificates[certificate].chain);
+            // One line, also of a real chain.
+            let chain = s.pem.get(s.certificates[certificate].chain).lines().next()?;
             Some(format!("{gateway} {section} {chain}\n"))
         });
         match line {

@@ -162,7 +162,7 @@ pub fn observe(
     while !sim.is_over && sim.net.trace.violations.is_empty() {
         let Some(event) = sim.net.next(Time::MAX) else { break };
         if let Some(observer) = &mut sim.observer {
-            observer.begin(sim.net.now);
+            observer.begin(event, &sim.net);
         }
         sim.dispatch(event);
         sim.look_around();

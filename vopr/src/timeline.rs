@@ -3,7 +3,7 @@
 //! In: what the trace says, and marks of `observer`. Out: the page, its data inline as JSON.
 //! Nothing here is part of the trace's hash, and nothing is kept unless a page was asked for.
 
-use crate::network::{MS, Time};
+use crate::network::{MS, Node, Time};
 use std::collections::BTreeMap;
 
 /// The page, with `/*DATA*/null` where the data goes.
@@ -24,6 +24,18 @@ pub enum Lane {
 }
 
 impl Lane {
+    /// Of a node.
+    pub fn of(node: Node) -> Lane {
+        match node {
+            Node::Router(number) => Lane::Router(number),
+            Node::Controller(number) => Lane::Controller(number),
+            Node::Past => Lane::Faults,
+            Node::Api => Lane::Api,
+            Node::Clients => Lane::Clients,
+            Node::Backends => Lane::Backends,
+        }
+    }
+
     fn name(self) -> String {
         match self {
             Lane::Checkers => "checkers".into(),
@@ -119,6 +131,8 @@ pub struct Timeline {
     texts: BTreeMap<String, u32>,
     /// The time of the last event.
     pub now: Time,
+    /// Whose event it is: what it says is of this lane.
+    pub speaker: Option<Lane>,
 }
 
 impl Timeline {
@@ -145,7 +159,7 @@ impl Timeline {
 
     /// A line of the trace: its first words say where it belongs.
     pub fn said(&mut self, at: Time, text: &str) {
-        let (lane, kind) = place(text);
+        let (lane, kind) = place(text, self.speaker);
         self.span(lane, kind, (at, at), text, kind == Kind::Violation);
     }
 
@@ -204,25 +218,27 @@ impl Timeline {
 }
 
 /// Where a line of the trace belongs.
-fn place(text: &str) -> (Lane, Kind) {
+fn place(text: &str, speaker: Option<Lane>) -> (Lane, Kind) {
     let number = |word: &str| {
-        let rest = text.strip_prefix(word)?.split(' ').next()?;
-        rest.parse::<usize>().ok()
+        let rest = text.strip_prefix(word)?;
+        rest.split([' ', ')', ':']).next()?.parse::<usize>().ok()
     };
+    let begins = |words: &[&str]| words.iter().any(|w| text.starts_with(w));
     let kind = match text {
-        _ if text.starts_with("VIOLATED") => Kind::Violation,
+        _ if begins(&["VIOLATED"]) => Kind::Violation,
         _ if text.contains(" crashes") || text.ends_with(" goes") => Kind::Crash,
         _ if text.contains(" starts") => Kind::Start,
-        _ if text.starts_with("published") => Kind::Published,
-        _ if text.starts_with("relist") => Kind::Relist,
+        _ if begins(&["published"]) => Kind::Published,
+        _ if begins(&["relist"]) => Kind::Relist,
+        _ if begins(&["status of"]) => Kind::StatusWrite,
         _ => Kind::Said,
     };
-    let is_checkers = ["VIOLATED", "healed", "converged"].iter().any(|w| text.starts_with(w));
-    let lane = match number("router ") {
-        _ if is_checkers => Lane::Checkers,
-        Some(router) => Lane::Router(router),
-        None if text.starts_with("API server") => Lane::Api,
-        None => Lane::Controller(number("controller ").unwrap_or(0)),
+    let lane = match (number("router "), number("controller ").or(number("Controller("))) {
+        _ if begins(&["VIOLATED", "healed", "converged"]) => Lane::Checkers,
+        (Some(router), _) => Lane::Router(router),
+        (_, Some(controller)) => Lane::Controller(controller),
+        _ if begins(&["API server", "the Lease", "status of"]) => Lane::Api,
+        _ => speaker.unwrap_or(Lane::Faults),
     };
     (lane, kind)
 }
@@ -254,17 +270,21 @@ mod tests {
 
     #[test]
     fn lines_of_the_trace_find_their_lane() {
+        let speaker = Lane::Controller(1);
         for (text, lane, kind) in [
             ("router 1 starts, boot 5", Lane::Router(1), Kind::Start),
             ("router 0 crashes", Lane::Router(0), Kind::Crash),
-            ("router 10.9.0.1:9901 answered 409 to a push", Lane::Controller(0), Kind::Said),
-            ("controller crashes", Lane::Controller(0), Kind::Crash),
-            ("controller 1 starts", Lane::Controller(1), Kind::Start),
+            ("router 10.9.0.1:9901 answered 409 to a push", speaker, Kind::Said),
+            ("controller 0 crashes", Lane::Controller(0), Kind::Crash),
+            ("Controller(0) starts, x", Lane::Controller(0), Kind::Start),
+            ("Controller(0): None", Lane::Controller(0), Kind::Said),
+            ("the Lease is again", Lane::Api, Kind::Said),
+            ("status of a/b is written", Lane::Api, Kind::StatusWrite),
             ("API server goes", Lane::Api, Kind::Crash),
-            ("published 1.7, compared", Lane::Controller(0), Kind::Published),
+            ("published 1.7, compared", speaker, Kind::Published),
             ("VIOLATED D1: router 0 x", Lane::Checkers, Kind::Violation),
         ] {
-            assert_eq!(place(text), (lane, kind), "{text}");
+            assert_eq!(place(text, Some(speaker)), (lane, kind), "{text}");
         }
     }
 

@@ -87,6 +87,12 @@ pub enum Spec {
         from: String,
         to: Option<String>,
     },
+    /// A user's own, which the model does not read: JSON members of metadata, and those beside it,
+    /// each with the comma before it.
+    Foreign {
+        meta: String,
+        rest: String,
+    },
 }
 
 /// Who a ReferenceGrant lets refer to what.
@@ -231,6 +237,7 @@ impl Object {
                 let labels = list(labels, |(k, v)| format!(r#""{k}":"{v}""#));
                 format!(r#","labels":{{{labels}}}"#)
             }
+            Spec::Foreign { meta, .. } => meta.clone(),
             _ => String::new(),
         };
         let place = match namespace.as_str() {
@@ -292,6 +299,7 @@ impl Spec {
             Spec::Namespace { .. } => r#","spec":{}"#.to_string(),
             // What a Secret says is of its name too: `Object::json`.
             Spec::Secret { .. } => String::new(),
+            Spec::Foreign { rest, .. } => rest.clone(),
             Spec::Grant { of, from, to } => {
                 let (kind, target) = match of {
                     Referrer::Routes => ("HTTPRoute", "Service"),

@@ -53,6 +53,8 @@ pub struct Setup {
     pub controller: &'static str,
     /// Gateways have the addresses of the nodes with a ready router, else each has one of [`POOL`].
     pub in_nodes: bool,
+    /// The objects are a user's: the model, which knows its own only, does not judge.
+    pub is_foreign: bool,
 }
 
 pub(super) struct World<'w> {
