@@ -375,6 +375,7 @@ fn response(message: Message, at: Time) -> Response {
         location: message.field("location").map(str::to_string),
         seen: message.field("x-seen").map(str::to_string),
         edited: message.joined(EDITED),
+        closes: message.field("connection") == Some("close"),
         trailers: message.trailers,
         body: message.body,
         at,

@@ -25,6 +25,7 @@ pub mod lease_client;
 pub mod ledger;
 pub mod model;
 pub mod network;
+pub mod pauses;
 pub mod replay;
 pub mod router;
 pub mod seed;

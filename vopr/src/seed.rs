@@ -81,6 +81,11 @@ pub struct Options {
     pub isolations: Rate,
     /// The Lease is as it was before.
     pub restores: Rate,
+    /// Routers are told to end.
+    pub drains: Rate,
+    /// Wall clocks are set to another time.
+    pub clock_steps: Rate,
+    pub router_pauses: Rate,
     pub over_capacity: bool,
     /// Routers are found by endpoints, and Gateways have the addresses of their nodes.
     pub in_nodes: bool,
@@ -130,6 +135,9 @@ impl Options {
             pauses: Rate::pick(p),
             isolations: Rate::pick(p),
             restores: Rate::pick(p),
+            drains: Rate::pick(p),
+            clock_steps: Rate::pick(p),
+            router_pauses: Rate::pick(p),
             canary,
         }
     }
@@ -164,6 +172,9 @@ impl Options {
             Fault::Isolations => on(self.isolations),
             Fault::LeaseFaults => on(self.api_faults),
             Fault::Restores => on(self.restores),
+            Fault::Drains => on(self.drains),
+            Fault::ClockSteps => on(self.clock_steps),
+            Fault::RouterPauses => on(self.router_pauses),
         }
     }
 

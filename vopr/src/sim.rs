@@ -7,7 +7,7 @@
 use crate::api_server::Api;
 use crate::backend::Backends;
 use crate::capacities::small;
-use crate::checkers::{d1, d3, d4, d7, d9, d11, l1, l2, l3, l4, s1};
+use crate::checkers::{d1, d3, d4, d7, d9, d11, d13, l1, l2, l3, l4, s1};
 use crate::client::{Clients, Outcome};
 use crate::controller::{Around, Counts, Process};
 use crate::controllers::{CONTROLLERS, Controllers};
@@ -19,8 +19,9 @@ use crate::model::roster::SERVICE;
 use crate::model::secret::Pairs;
 use crate::model::table::Table;
 use crate::network::{Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
+use crate::pauses::{Pauses, node_of};
 use crate::replay::Replays;
-use crate::router::{ADMIN_PORT, NODES, Router};
+use crate::router::{ADMIN_PORT, NODES, Router, set_wall};
 use crate::seed::{Options, Rate};
 use crate::status_api;
 use crate::tables::Tables;
@@ -28,6 +29,7 @@ use crate::target;
 use crate::trace::{Trace, Violation};
 use crate::workload::Workload;
 use serval::stdx::Prng;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -114,6 +116,9 @@ pub struct Sim {
     net: Network,
     routers: Vec<Router>,
     controllers: Controllers,
+    pauses: Pauses,
+    /// How far wall clocks were stepped, in seconds.
+    walls: BTreeMap<Node, i64>,
     api: Api,
     clients: Clients,
     backends: Backends,
@@ -160,6 +165,8 @@ impl Sim {
             net,
             routers: (0..ROUTERS).map(router).collect(),
             controllers: Controllers::default(),
+            pauses: Pauses::default(),
+            walls: BTreeMap::new(),
             api: Api::new(&options),
             clients: Clients::new(&options),
             backends: Backends::new(options.child("backends"), options.backend_faults),
@@ -211,13 +218,15 @@ impl Sim {
         let mut prng = Prng::new(self.prng.next_u64());
         let (node, setup) = (Node::Controller(i), self.api.setup);
         let process = Process::start(&mut prng, node, ROUTERS, &small(), setup, &mut self.net);
-        self.controllers.0[i].process = Some(process);
+        self.controllers.0[i] = Some(process);
     }
 
     fn dispatch(&mut self, event: Event) {
-        if self.controllers.keeps(event, &self.net) {
+        if self.pauses.keeps(event, &self.net) {
             return;
         }
+        let stepped = node_of(event, &self.net).and_then(|node| self.walls.get(&node));
+        set_wall(stepped.copied().unwrap_or(0));
         match event {
             Event::Socket(end, what) => match self.net.owner(end) {
                 Some(Node::Router(i)) => self.router_socket(i, end, what),
@@ -283,7 +292,7 @@ impl Sim {
         act: impl FnOnce(&mut Process, &mut Api, &mut Around<'_>),
     ) {
         let Sim { controllers, api, net, tables, counts, replays, .. } = self;
-        let Some(process) = &mut controllers.0[i].process else { return };
+        let Some(process) = &mut controllers.0[i] else { return };
         let before = counts.generations;
         act(process, api, &mut Around { net, tables, counts });
         if counts.generations > before
@@ -324,6 +333,7 @@ impl Sim {
             }
             let router = &self.routers[outcome.request.router];
             d3::answered(&outcome, &mut self.net);
+            d13::answered(&outcome, router, &mut self.net);
             d4::answered(&outcome, &self.ledger, &mut self.net);
             if let (stamp, Some(response)) = (&outcome.request.stamp, &outcome.response) {
                 let mut attempts = self.ledger.attempts.get(stamp).into_iter().flatten();
@@ -393,7 +403,8 @@ impl Sim {
             let IpAddr::V4(address) = r.address().ip() else { unreachable!("nodes have IPv4") };
             // By publishNotReadyAddresses all are ready.
             let serving = r.process.is_some();
-            Endpoint { address, ready: true, serving, terminating: false }
+            let terminating = r.drain_ends().is_some();
+            Endpoint { address, ready: true, serving, terminating }
         };
         let (namespace, service, port) = SERVICE;
         let spec = Spec::Slice {
@@ -425,6 +436,19 @@ impl Sim {
             self.crash_router(later);
         }
         self.fault_controllers(later);
+        self.fault_clocks(later);
+        let i = self.prng.below(ROUTERS as u64) as usize;
+        let router = &mut self.routers[i];
+        if router.process.is_some()
+            && !self.pauses.has(Node::Router(i))
+            && router.drain_ends().is_none()
+            && options.drains.happens(&mut self.prng)
+        {
+            self.net.injected.add(Fault::Drains);
+            self.net.trace.say(self.net.now, &format!("router {i} drains"));
+            router.drain(&mut self.net);
+            self.write_endpoints();
+        }
         if options.api_restarts.happens(&mut self.prng) && self.api.running {
             self.net.injected.add(Fault::ApiRestarts);
             self.net.trace.say(self.net.now, "API server goes");
@@ -458,7 +482,7 @@ impl Sim {
                 // The end of a rolling update, or not yet.
                 None if self.prng.chance(1, 4) => {
                     let i = self.prng.below(CONTROLLERS as u64) as usize;
-                    self.controllers.crash(i, &mut self.net);
+                    self.crash_controller(i);
                 }
                 _ => {}
             }
@@ -472,13 +496,11 @@ impl Sim {
         let until = now + self.prng.range(SECOND / 2, long);
         if options.controller_crashes.happens(&mut self.prng) {
             self.net.injected.add(Fault::ControllerCrashes);
-            self.controllers.crash(i, &mut self.net);
+            self.crash_controller(i);
             self.net.schedule(later, Event::Step(Step::Restart(Node::Controller(i))));
-        } else if options.pauses.happens(&mut self.prng) && !self.controllers.is_paused(i) {
+        } else if options.pauses.happens(&mut self.prng) {
             self.net.injected.add(Fault::ControllerPauses);
-            self.net.trace.say(now, &format!("controller {i} is paused"));
-            self.controllers.pause(i);
-            self.net.schedule(until, Event::Step(Step::Resume(Node::Controller(i))));
+            self.pause(Node::Controller(i), until);
         }
         if options.isolations.happens(&mut self.prng) {
             self.net.injected.add(Fault::Isolations);
@@ -504,29 +526,67 @@ impl Sim {
         let Sim { controllers, api, prng, net, .. } = self;
         let (Step::Status(node) | Step::Lease(node)) = step else { return };
         let Node::Controller(i) = node else { return };
-        match (&mut controllers.0[i].process, step) {
+        match (&mut controllers.0[i], step) {
             (Some(process), Step::Lease(_)) => process.lease.arrive(api, net),
             (Some(process), _) => status_api::write_due(process, api, conflicts, prng, net),
             (None, _) => {}
         }
     }
 
+    fn crash_controller(&mut self, i: usize) {
+        let node = Node::Controller(i);
+        self.net.trace.say(self.net.now, &format!("{node:?} crashes"));
+        self.controllers.0[i] = None;
+        self.pauses.resume(node);
+        self.net.crash(node);
+    }
+
+    fn pause(&mut self, node: Node, until: Time) {
+        self.net.trace.say(self.net.now, &format!("{node:?} is paused"));
+        self.pauses.pause(node);
+        self.net.schedule(until, Event::Step(Step::Resume(node)));
+    }
+
     fn resume(&mut self, node: Node) {
-        let Node::Controller(i) = node else { return };
-        if self.controllers.is_paused(i) {
-            self.net.trace.say(self.net.now, &format!("controller {i} goes on"));
-            self.controllers.resume(i).into_iter().for_each(|event| self.dispatch(event));
+        if self.pauses.has(node) {
+            self.net.trace.say(self.net.now, &format!("{node:?} goes on"));
+            self.pauses.resume(node).into_iter().for_each(|event| self.dispatch(event));
+        }
+    }
+
+    /// The wall clock of a node is set to another time: some seconds or years away.
+    fn step_clock(&mut self, node: Node) {
+        let most = [5, 4000, 60_000_000][self.prng.below(3) as usize];
+        let seconds = self.prng.below(2 * most) as i64 - most as i64;
+        self.net.trace.say(self.net.now, &format!("the clock of {node:?} is {seconds} s off"));
+        self.walls.insert(node, seconds);
+    }
+
+    /// Perhaps something happens to the time of a router or controller.
+    fn fault_clocks(&mut self, later: Time) {
+        let routers = (0..ROUTERS).map(Node::Router);
+        let nodes: Vec<Node> = routers.chain((0..CONTROLLERS).map(Node::Controller)).collect();
+        let node = nodes[self.prng.below(nodes.len() as u64) as usize];
+        if self.options.clock_steps.happens(&mut self.prng) {
+            self.net.injected.add(Fault::ClockSteps);
+            self.step_clock(node);
+        }
+        let i = self.prng.below(ROUTERS as u64) as usize;
+        if self.options.router_pauses.happens(&mut self.prng) && self.routers[i].process.is_some() {
+            self.net.injected.add(Fault::RouterPauses);
+            self.pause(Node::Router(i), later);
         }
     }
 
     /// All go on. One of two may end for good: the other one must take over, if it has not.
     fn heal_controllers(&mut self) {
         (0..CONTROLLERS).for_each(|i| self.resume(Node::Controller(i)));
+        (0..ROUTERS).for_each(|i| self.resume(Node::Router(i)));
         match self.controllers.running()[..] {
             [] => self.start_controller(0),
             [_, _] if self.prng.chance(1, 2) => {
                 let i = self.prng.below(CONTROLLERS as u64) as usize;
-                self.controllers.crash(i, &mut self.net);
+                self.crash_controller(i);
             }
             _ => {}
         }
@@ -539,6 +599,7 @@ impl Sim {
         }
         self.net.injected.add(Fault::RouterCrashes);
         self.net.trace.say(self.net.now, &format!("router {i} crashes"));
+        self.pauses.resume(Node::Router(i));
         self.routers[i].crash(&mut self.net);
         if self.options.lost_files.happens_mostly(&mut self.prng) {
             let file = &mut self.routers[i].file;
@@ -565,7 +626,7 @@ impl Sim {
                 }
                 self.look(i);
             }
-            Node::Controller(i) if self.controllers.0[i].process.is_none() => {
+            Node::Controller(i) if self.controllers.0[i].is_none() => {
                 self.start_controller(i);
             }
             Node::Api if !self.api.running => self.api.start(&mut self.net),
@@ -596,7 +657,9 @@ impl Sim {
         let now = self.net.now;
         self.calm = match self.calm {
             Calm::Whole => {
-                // The last good pair stays.
+                // The last good pair stays. And D14: the time of day is nothing to go by.
+                (0..ROUTERS).for_each(|i| self.step_clock(Node::Router(i)));
+                (0..CONTROLLERS).for_each(|i| self.step_clock(Node::Controller(i)));
                 self.workload.spoil(&mut self.api, now);
                 Calm::SecretWentBad
             }
