@@ -13,6 +13,7 @@ use crate::controller::{Around, Counts, Process};
 use crate::controllers::{CONTROLLERS, Controllers};
 use crate::faults::{Fault, Injected};
 use crate::ledger::Ledger;
+use crate::marks::{self, Marks, sometimes};
 use crate::model::lookup::{FROM_BACKEND, FROM_CLIENT};
 use crate::model::object::{Endpoint, Kind, Spec};
 use crate::model::roster::SERVICE;
@@ -35,8 +36,6 @@ use std::rc::Rc;
 
 /// Routers of a run.
 pub const ROUTERS: usize = 2;
-/// Faults end then.
-const HEAL_AT: Time = 42 * SECOND;
 /// All routers must serve the final state so long after.
 const CONVERGE_WITHIN: Time = 50 * SECOND;
 /// They must stay so for so long, without clients from `CLIENTS_STAY` on.
@@ -93,6 +92,8 @@ pub struct Summary {
     pub pushes: u64,
     /// Faults, by name.
     pub injected: Injected,
+    /// What was met.
+    pub marks: Marks,
     pub compared: u64,
     /// The final state was reached and kept.
     pub is_live: bool,
@@ -146,6 +147,7 @@ pub struct Sim {
 
 /// Runs a seed.
 pub fn run(options: Options, verbose: bool) -> Summary {
+    marks::take();
     let mut sim = Sim::new(options, verbose);
     sim.start();
     while !sim.is_over && sim.net.trace.violations.is_empty() {
@@ -208,7 +210,7 @@ impl Sim {
             (0, Event::Step(Step::ApiTimer)),
             (0, Event::Step(Step::Workload)),
             (SECOND, Event::Step(Step::Fault)),
-            (HEAL_AT, Event::Step(Step::Heal)),
+            (self.options.until_ms * MS, Event::Step(Step::Heal)),
         ] {
             self.net.schedule(now + after, event);
         }
@@ -319,6 +321,9 @@ impl Sim {
                 self.sums.redirected += u64::from(response.location.is_some());
                 let secured = outcome.request.secured.is_some() && response.backend.is_some();
                 self.sums.secured += u64::from(secured);
+                if response.backend.is_none() {
+                    sometimes(&format!("a router answers {}", response.status));
+                }
                 self.sums.misdirected += u64::from(response.status == 421);
                 let plain = response.seen.as_deref() == Some(FROM_CLIENT)
                     && response.edited.as_deref() == Some(FROM_BACKEND);
@@ -692,6 +697,7 @@ impl Sim {
 
     /// Looks whether the final state is reached, and stays.
     fn converge(&mut self) {
+        let heal_at = self.options.until_ms * MS;
         let now = self.net.now;
         let reigning = self.controllers.reigning();
         let pairs = reigning.map_or_else(Pairs::default, |c| c.pairs().clone());
@@ -710,7 +716,7 @@ impl Sim {
         }
         let swaps = self.routers.iter().map(|r| r.swaps).sum();
         let counted = (self.counts.pushes, self.api.status_writes, swaps);
-        let late = (HEAL_AT + LATE).max(self.reached + FOLLOW);
+        let late = (heal_at + LATE).max(self.reached + FOLLOW);
         match (lacking, self.converged) {
             (None, None) => {
                 let (listeners, rules) = (wanted.listeners.len(), wanted.rules.len());
@@ -747,15 +753,15 @@ impl Sim {
                     self.is_over = true;
                 }
             }
-            (Some(_), Some(_)) if now < HEAL_AT + LATE => self.converged = None,
+            (Some(_), Some(_)) if now < heal_at + LATE => self.converged = None,
             (Some((checker, lacks)), _)
-                if now >= HEAL_AT + CONVERGE_WITHIN || self.converged.is_some() =>
+                if now >= heal_at + CONVERGE_WITHIN || self.converged.is_some() =>
             {
                 self.net.trace.violated(now, checker, lacks);
             }
             (Some(_), _) => {}
         }
-        if now > HEAL_AT + CONVERGE_WITHIN + 3 * STAY && !self.is_over {
+        if now > heal_at + CONVERGE_WITHIN + 3 * STAY && !self.is_over {
             let text = format!("{} clients do not end", self.clients.open());
             self.net.trace.violated(now, "L1", text);
         }
@@ -787,6 +793,7 @@ impl Sim {
             relists: self.counts.relists,
             pushes: self.counts.pushes,
             injected,
+            marks: marks::take(),
             compared: self.counts.compared,
             is_live: self.is_over,
             hash: trace.hash(),
