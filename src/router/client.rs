@@ -152,7 +152,12 @@ impl Worker {
         }
         let mut space = field_space();
         let head = match RequestHead::parse(bytes, &mut space, &mut self.path) {
-            Ok(Some(head)) => head,
+            Ok(Some(mut head)) => {
+                // Nobody could tell a tunnel that begins now of the drain. An Upgrade may be left
+                // (RFC 9110, 7.8).
+                head.websocket &= !self.is_draining;
+                head
+            }
             Ok(None) => return Verdict::Partial,
             Err(refusal) => {
                 self.counters.requests += 1;

@@ -11,7 +11,7 @@
 //! no byte moves  -> after TUNNEL_IDLE_TIMEOUT_MS both are closed
 //! ```
 //!
-//! A drain leaves tunnels alone: they run on until the process ends.
+//! A drain begins no new ones and leaves those that run alone: they are cut at its deadline.
 
 use super::exchange::Phase;
 use super::io::{Chunk, End, Io};

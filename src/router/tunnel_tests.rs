@@ -159,6 +159,27 @@ fn an_idle_tunnel_is_closed_a_busy_one_is_not() {
     rig.assert_at_rest();
 }
 
+/// And its deadline resets what runs: an end in order would say that all is there.
+#[test]
+fn a_drain_begins_no_tunnel_and_cuts_those_that_run_at_its_deadline() {
+    let mut rig = Rig::new();
+    let (client, backend) = tunnel(&mut rig);
+    let late = rig.client();
+    rig.turn(|worker, turn| worker.drain(turn));
+    rig.send(
+        late,
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    );
+    let plain = rig.backend();
+    assert!(!rig.got(plain).to_lowercase().contains("upgrade"));
+    rig.turn(|worker, turn| worker.cut_all(turn));
+    for cut in [client, backend, late] {
+        assert_eq!(rig.closed(cut), Some(Close::Reset));
+    }
+    rig.run();
+    assert!(rig.worker.is_drained());
+}
+
 /// The route's timeouts are for the answer; a change of configuration and a drain leave what runs.
 #[test]
 fn a_tunnel_outlives_timeouts_configurations_and_the_begin_of_a_drain() {

@@ -492,6 +492,17 @@ impl Worker {
         }
     }
 
+    /// The deadline of a drain: what runs, or has output that waits, is cut so that nobody takes it
+    /// for whole. The end of the process would look like the end of a stream.
+    pub fn cut_all<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        for index in 0..self.conns.cap() {
+            let conn = &self.conns[index];
+            if conn.is_client() && (conn.state == State::Busy || conn.is_queued) {
+                self.cut_client(turn, index);
+            }
+        }
+    }
+
     /// Whether nothing is left to do after [`Worker::drain`].
     pub fn is_drained(&self) -> bool {
         self.is_draining && self.conns.in_use() == 0

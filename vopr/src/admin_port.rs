@@ -4,6 +4,7 @@
 //! `shell::admin` does it with sockets, in one thread.
 
 use crate::checkers::s9;
+use crate::marks::sometimes;
 use crate::network::{EndId, Ended, Network, Node, Time};
 use crate::router::{clocks, parse};
 use serval::admin::{Connection, Method, Step};
@@ -201,6 +202,7 @@ impl Place {
                     if self.doing == Doing::Push {
                         self.doing = match updater.finish(writer, |_, _| Ok(())) {
                             Ok(taken) => {
+                                sometimes(&format!("a push is taken: {taken:?}"));
                                 done.changed |= taken != Taken::Same;
                                 Doing::Report
                             }
@@ -223,6 +225,9 @@ impl Place {
     fn answer(&mut self, report: &Report, net: &mut Network, done: &mut Done) {
         match self.doing {
             Doing::Failed(error) => {
+                let why = format!("{error:?}");
+                let why = why.split([' ', '(']).next().unwrap_or("");
+                sometimes(&format!("a push is refused: {why} {}", error.status()));
                 done.refused_full |= error.status() == 507;
                 net.trace.say(net.now, &format!("push refused: {error}"));
                 self.machine.answer_text(error.status(), format_args!("{error}"));

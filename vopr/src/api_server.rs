@@ -8,6 +8,7 @@
 use crate::faults::{Fault, Injected};
 use crate::http::{Message, Next, Reader};
 use crate::lease_api::Leases;
+use crate::marks::sometimes;
 use crate::model::object::{Key, Kind, Object, Spec};
 use crate::model::table::Setup;
 use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
@@ -303,7 +304,10 @@ impl Api {
         };
         if self.faults.happens(&mut self.prng) {
             self.injected.add(Fault::ApiFaults);
-            return match self.prng.below(4) {
+            let which = self.prng.below(4) as usize;
+            let got = ["gets 429", "gets 500", "gets 410", "is cut"][which];
+            sometimes(&format!("a request {got}"));
+            return match which {
                 0 => answer(conn, 429, &status_json(429, "TooManyRequests"), "Retry-After: 1\r\n"),
                 1 => answer(conn, 500, &status_json(500, "InternalError"), ""),
                 2 => answer(conn, 410, &status_json(410, "Expired"), ""),
@@ -384,6 +388,7 @@ impl Api {
         }
         let at = version.unwrap_or(self.version);
         if at < self.compacted {
+            sometimes("a watch begins too early");
             if self.prng.chance(1, 2) {
                 return answer(conn, 410, &status_json(410, "Expired"), "");
             }
@@ -412,7 +417,11 @@ impl Api {
             chunk(&mut conn.output, &line);
             if self.faults.happens(&mut self.prng) {
                 self.injected.add(Fault::ApiFaults);
-                match self.prng.below(5) {
+                let which = self.prng.below(5) as usize;
+                let told = "tells twice";
+                let how = [told, told, "is cut in mid-line", "tells 410", "ends in order"];
+                sometimes(&format!("a watch {}", how[which]));
+                match which {
                     // Told twice.
                     0 | 1 => chunk(&mut conn.output, &line),
                     // Cut in mid-line.

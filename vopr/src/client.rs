@@ -49,6 +49,8 @@ struct Conn {
     is_slow: bool,
     abort_at: Time,
     think_until: Time,
+    /// It stays open so long, whether it asks or not.
+    stays_until: Time,
     began: Time,
 }
 
@@ -98,8 +100,11 @@ impl Conn {
     }
 
     /// Nothing is left to be asked or answered.
-    fn is_done(&self) -> bool {
-        self.left == 0 && self.waiting.is_empty() && self.output.is_empty()
+    fn is_done(&self, now: Time) -> bool {
+        now >= self.stays_until
+            && self.left == 0
+            && self.waiting.is_empty()
+            && self.output.is_empty()
     }
 }
 
@@ -217,6 +222,7 @@ impl Clients {
             is_slow,
             abort_at: if aborts { net.now + self.prng.below(3 * SECOND) } else { Time::MAX },
             think_until: 0,
+            stays_until: if self.prng.chance(1, 12) { net.now + 20 * SECOND } else { 0 },
             began: net.now,
         };
         self.conns.insert(end, conn);
@@ -306,7 +312,7 @@ impl Clients {
             return outcomes;
         };
         let ended = net.ended(end);
-        if net.readable(end) == 0 && ended.is_none() && !conn.is_done() {
+        if net.readable(end) == 0 && ended.is_none() && !conn.is_done(net.now) {
             return outcomes;
         }
         let most = if conn.is_slow { 40 } else { 1 << 20 };
@@ -351,7 +357,7 @@ impl Clients {
         if conn.tunnel.is_some() {
             return outcomes;
         }
-        if over || conn.is_done() || ended.is_some() {
+        if over || conn.is_done(net.now) || ended.is_some() {
             let was_told = over || conn.is_slow;
             for (stamp, _) in core::mem::take(&mut conn.waiting) {
                 tunnel::leave(&stamp, ledger);
@@ -375,6 +381,7 @@ fn response(message: Message, at: Time) -> Response {
         location: message.field("location").map(str::to_string),
         seen: message.field("x-seen").map(str::to_string),
         edited: message.joined(EDITED),
+        closes: message.field("connection") == Some("close"),
         trailers: message.trailers,
         body: message.body,
         at,

@@ -557,9 +557,9 @@ impl<const OUTPUT: usize, const SLOTS: usize> Sockets<OUTPUT, SLOTS> {
             socket.client.begin(ask, address, clocks(net.now));
             let router = router_of(address);
             socket.end = Some(net.connect(self.node, Node::Router(router), address));
-            if ask == Ask::Push {
+            if let (Ask::Push, Node::Controller(i)) = (ask, self.node) {
                 let text = || format!("push to router {router} begins");
-                net.trace.mark(net.now, Lane::of(self.node), Mark::Pushed, text);
+                net.trace.mark(net.now, Lane::Controller(i), Mark::Pushed, text);
             }
             (socket.is_open, socket.is_asked) = (false, false);
             begun += 1;

@@ -28,11 +28,14 @@ pub enum Fault {
     Isolations,
     LeaseFaults,
     Restores,
+    Drains,
+    ClockSteps,
+    RouterPauses,
 }
 
 impl Fault {
     /// All, in the order of their numbers.
-    pub const ALL: [Fault; 25] = [
+    pub const ALL: [Fault; 28] = [
         Fault::TinyPieces,
         Fault::Stalls,
         Fault::Resets,
@@ -58,6 +61,9 @@ impl Fault {
         Fault::Isolations,
         Fault::LeaseFaults,
         Fault::Restores,
+        Fault::Drains,
+        Fault::ClockSteps,
+        Fault::RouterPauses,
     ];
 
     /// What happens each time.
@@ -87,6 +93,9 @@ impl Fault {
             Fault::Isolations => "controllers cut off from the API server or all routers",
             Fault::LeaseFaults => "errors at the Lease",
             Fault::Restores => "Leases restored to an older state",
+            Fault::Drains => "drains of routers",
+            Fault::ClockSteps => "steps of wall clocks",
+            Fault::RouterPauses => "pauses of routers",
             Fault::OverCapacity => "objects refused over capacity",
         }
     }

@@ -5,12 +5,13 @@
 
 use crate::api_server::Api;
 use crate::faults::Fault;
+use crate::marks::sometimes;
 use crate::network::{Event, MS, Network, Node, SECOND, Step, Time};
 use crate::router::{clocks, parse};
 use crate::seed::Rate;
 use serval::controller::reign::{Change, Reign};
 use serval::kube::Trouble;
-use serval::kube::lease::{Input, LeaseEpoch, Output};
+use serval::kube::lease::{Held, Input, LeaseEpoch, Output};
 use serval::kube::request::Method;
 use serval::limits::ENDPOINT_SYNC_PERIOD_MS;
 use serval::resource::document::Document;
@@ -111,8 +112,17 @@ impl LeaseClient {
                     self.flight = Flight::There(at, request.method, request.body.to_vec());
                     net.schedule(at, Event::Step(Step::Lease(self.node)));
                 }
-                Output::Done(Ok(held)) => change = self.reign.found(held, now),
-                Output::Done(Err(_)) => self.reign.failed(now),
+                Output::Done(Ok(held)) => {
+                    change = self.reign.found(held, now);
+                    let whose = if matches!(held, Held::Own(_)) { "own" } else { "another's" };
+                    let text = format!("{change:?}");
+                    let what = text.split('(').next().unwrap_or("");
+                    sometimes(&format!("the Lease is one's {whose}: {what}"));
+                }
+                Output::Done(Err(_)) => {
+                    sometimes("the Lease is not to be had");
+                    self.reign.failed(now);
+                }
             }
         }
         change
@@ -153,6 +163,10 @@ impl LeaseClient {
                 Err(Trouble::Closed)
             }
         };
+        match &answer {
+            Ok((status, _)) => sometimes(&format!("the Lease is answered with {status}")),
+            Err(_) => sometimes("the Lease's answer is lost"),
+        }
         self.back(answer, SECOND, net);
     }
 

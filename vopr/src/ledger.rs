@@ -85,6 +85,8 @@ pub struct Response {
     pub edited: Option<String>,
     pub body: Vec<u8>,
     pub trailers: Vec<(String, String)>,
+    /// It says that the connection closes.
+    pub closes: bool,
     /// When its head arrived.
     pub at: Time,
 }

@@ -10,13 +10,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use vopr::faults::Fault;
 use vopr::manifests;
 use vopr::seed::Options;
+use vopr::shrink::shrink;
 use vopr::sim::{self, Summary};
 use vopr::timeline::{Failure, Timeline};
 use vopr::totals::Totals;
 
 const HELP: &str = "\
 usage: vopr --seeds N [--start S] [--canary]
-       vopr --seed S [--verbose] [--canary] [--timeline FILE]
+       vopr --seed S [--verbose] [--canary] [--timeline FILE] [--without FAULT,...] [--until SECONDS]
+       vopr --seed S --shrink
        vopr --manifests DIR [--seeds N] [--start S]
 
 Simulates serval from seeds. Each seed runs twice and the two traces must be equal.
@@ -24,6 +26,9 @@ Simulates serval from seeds. Each seed runs twice and the two traces must be equ
   --seed S     one seed
   --verbose    print what happens
   --timeline FILE  write an HTML page of what happened, whether the seed is clean or not
+  --shrink     find the fewest faults and the shortest time of faults that still fail
+  --without F  these faults are off (their names: vopr/src/seed.rs, SWITCHES)
+  --until S    faults and changes end after S seconds
   --canary     plant a failure: the exit code must not be 0
   --no-replay  run each seed once
   --manifests DIR  which requests to these Gateway API manifests would fail, when, and why; 3 seeds
@@ -55,6 +60,7 @@ struct Page {
     timeline: Rc<RefCell<Timeline>>,
 }
 
+#[derive(Default)]
 struct Arguments {
     start: u64,
     count: u64,
@@ -64,19 +70,22 @@ struct Arguments {
     hash: bool,
     timeline: Option<String>,
     manifests: Option<String>,
+    shrink: bool,
+    without: String,
+    until_ms: Option<u64>,
+}
+
+impl Arguments {
+    /// The options of a seed.
+    fn options(&self, seed: u64) -> Option<Options> {
+        let options = Options::of(seed, self.canary).without(&self.without)?;
+        let until_ms = self.until_ms.unwrap_or(options.until_ms);
+        Some(Options { until_ms, ..options })
+    }
 }
 
 fn arguments() -> Option<Arguments> {
-    let mut found = Arguments {
-        start: 1,
-        count: 0,
-        verbose: false,
-        canary: false,
-        once: false,
-        hash: false,
-        timeline: None,
-        manifests: None,
-    };
+    let mut found = Arguments { start: 1, ..Arguments::default() };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || words.next()?.parse::<u64>().ok();
@@ -90,9 +99,16 @@ fn arguments() -> Option<Arguments> {
             "--canary" => found.canary = true,
             "--no-replay" => found.once = true,
             "--hash" => (found.hash, found.once) = (true, true),
+            "--shrink" => found.shrink = true,
+            "--without" => found.without = words.next()?,
+            "--until" => {
+                let seconds = words.next()?.parse::<f64>().ok().filter(|s| *s >= 0.0)?;
+                found.until_ms = Some((seconds * 1000.0) as u64);
+            }
             _ => return None,
         }
     }
+    found.options(1)?;
     if found.count == 0 && found.canary {
         found.count = 1;
     }
@@ -133,6 +149,11 @@ fn main() -> ExitCode {
         let _ = write_page(seed, Some(what));
         std::process::exit(3);
     }));
+    if arguments.shrink {
+        let found = shrink(arguments.start, arguments.canary);
+        println!("{}", found.as_deref().unwrap_or("it is clean"));
+        return ExitCode::from(u8::from(found.is_some()));
+    }
     match &arguments.manifests {
         Some(folder) => try_manifests(folder, &arguments),
         None => run(&arguments),
@@ -161,7 +182,10 @@ fn run(arguments: &Arguments) -> ExitCode {
     if !arguments.hash {
         print!("{}", totals.text());
     }
-    let lacking = totals.lacking();
+    let (lacking, holes) = (totals.lacking(), totals.holes());
+    if !arguments.hash && arguments.count > 1 && !holes.is_empty() {
+        println!("never met: {}", holes.join("; "));
+    }
     if code == 0 && !lacking.is_empty() {
         println!("met in too few seeds: {}", lacking.join("; "));
         code = 5;
@@ -171,7 +195,7 @@ fn run(arguments: &Arguments) -> ExitCode {
 
 /// Runs a seed, twice if it is clean; its exit code.
 fn one(seed: u64, arguments: &Arguments, totals: &mut Totals) -> u8 {
-    let options = Options::of(seed, arguments.canary);
+    let options = arguments.options(seed).expect("they were looked at");
     let began = clock::process_cpu();
     let page = arguments.timeline.as_ref().map(|file| {
         let timeline = Rc::new(RefCell::new(Timeline::default()));

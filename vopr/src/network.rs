@@ -548,6 +548,18 @@ impl Network {
         }
     }
 
+    /// A process ended: the kernel closes its sockets.
+    pub fn exit(&mut self, node: Node) {
+        self.listening.retain(|l| l.0 != node);
+        for stream in self.streams.numbers() {
+            for id in (0..2).map(|side| EndId { stream, side }) {
+                if self.owner(id) == Some(node) {
+                    self.close(id, false);
+                }
+            }
+        }
+    }
+
     /// A process died: its sockets are reset, or nobody is told for a while.
     pub fn crash(&mut self, node: Node) {
         self.listening.retain(|l| l.0 != node);

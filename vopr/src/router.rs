@@ -5,8 +5,10 @@
 //! drops the process; a new one begins with another boot id and what the file says.
 
 use crate::admin_port::AdminPort;
+use crate::checkers::d13;
 use crate::io::{Driver, Face, Found, Told};
-use crate::network::{EndId, Ended, Event, MS, Network, Node, SECOND, SocketEvent, Time};
+use crate::marks::sometimes;
+use crate::network::{EndId, Ended, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::timeline::{Kind as Mark, Lane};
 use serval::config::codec::{Builder, Encoder, bind_name};
 use serval::config::report::{BindReport, Report};
@@ -18,7 +20,7 @@ use serval::router::io::*;
 use serval::router::update::Updater;
 use serval::router::{Options, Turn, Worker};
 use serval::stdx::{Instant, Now, Prng, Wall, zeroed_box};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 
 thread_local! {
@@ -28,9 +30,20 @@ thread_local! {
         const { RefCell::new(Vec::new()) };
 }
 
+thread_local! {
+    /// How far the wall clock of the node whose turn it is was stepped, in seconds.
+    static STEPPED: Cell<i64> = const { Cell::new(0) };
+}
+
+/// It is the turn of a node whose wall clock was stepped so far.
+pub fn set_wall(seconds: i64) {
+    STEPPED.set(seconds);
+}
+
 /// Both clocks at a time of the simulator.
 pub fn clocks(now: Time) -> Now {
-    Now { mono: Instant(now), wall: Wall(1_800_000_000 + now / SECOND) }
+    let wall = (1_800_000_000 + now / SECOND).saturating_add_signed(STEPPED.get());
+    Now { mono: Instant(now), wall: Wall(wall) }
 }
 
 /// Parses JSON as the product does.
@@ -72,11 +85,18 @@ pub struct Router {
     pub file: Vec<Vec<u8>>,
     /// What its worker served, from when on. None: a crash.
     pub adopted: Vec<(Time, Option<Checksum>)>,
+    /// When it began to drain, and when that ended.
+    pub drains: Vec<(Time, Time)>,
+    drain_within: Time,
     pub swaps: u64,
     pub requests: u64,
     prng: Prng,
     capacities: Capacities,
 }
+
+/// A drain ends after one of these (`--drain-timeout-ms`); within the longest all is closed that
+/// rests or does not begin.
+const DRAIN_WITHIN: [Time; 3] = [500 * MS, 3 * SECOND, 14 * SECOND];
 
 /// The port of admin addresses.
 pub const ADMIN_PORT: u16 = 9901;
@@ -112,6 +132,8 @@ impl Router {
             process: None,
             file: Vec::new(),
             adopted: Vec::new(),
+            drains: Vec::new(),
+            drain_within: 0,
             swaps: 0,
             requests: 0,
             prng,
@@ -136,7 +158,13 @@ impl Router {
         writer.begin().expect("no worker yet").clear();
         writer.commit().expect("an empty Snapshot is valid");
         let mut updater = zeroed_box::<Updater>();
-        if let Some(identity) = load(&self.file, &mut writer) {
+        let loaded = load(&self.file, &mut writer);
+        sometimes(match (&loaded, self.file.is_empty()) {
+            (Some(_), _) => "a router starts with its file",
+            (None, true) => "a router starts without a file",
+            (None, false) => "a router starts with a torn file",
+        });
+        if let Some(identity) = loaded {
             updater.set_served(identity, Source::File);
         }
         let mut worker = zeroed_box::<Worker>();
@@ -165,25 +193,62 @@ impl Router {
         self.run(net);
     }
 
-    /// The process is told to end.
-    pub fn drain(&mut self, net: &mut Network) {
-        if self.process.is_some() {
-            self.turn(net, |worker, turn| worker.drain(turn));
-            self.run(net);
-        }
-    }
-
     /// The process dies.
     pub fn crash(&mut self, net: &mut Network) {
+        self.end(net);
+        net.crash(self.node());
+    }
+
+    fn end(&mut self, net: &mut Network) {
         let Some(process) = self.process.take() else { return };
         self.requests += process.worker.counters().requests;
         self.adopted.push((net.now, None));
+        self.drains.iter_mut().for_each(|drain| drain.1 = drain.1.min(net.now));
         let (storage, seats) = process.storage;
         drop(process);
         if seats > 0 {
             STORAGES.with(|s| s.borrow_mut().push((storage, seats - 1)));
         }
-        net.crash(self.node());
+    }
+
+    /// Since when it drains, and until when that may take.
+    pub fn drain_ends(&self) -> Option<Time> {
+        let last = self.drains.last().filter(|d| d.1 == Time::MAX && self.process.is_some());
+        last.map(|d| d.0 + self.drain_within)
+    }
+
+    /// SIGTERM.
+    pub fn drain(&mut self, net: &mut Network) {
+        assert!(self.process.is_some() && self.drain_ends().is_none());
+        self.drains.push((net.now, Time::MAX));
+        self.drain_within = DRAIN_WITHIN[self.prng.below(3) as usize];
+        self.turn(net, |worker, turn| worker.drain(turn));
+        let backlog = self.process.as_mut().map(|p| core::mem::take(&mut p.driver.backlog));
+        backlog.iter().flatten().for_each(|(_, end)| net.close(*end, true));
+        self.run(net);
+        self.finish_drain(net);
+    }
+
+    /// Ends the process when it has drained, or at the deadline, as `run_worker`.
+    fn finish_drain(&mut self, net: &mut Network) {
+        let (Some(deadline), Some(process)) = (self.drain_ends(), &self.process) else { return };
+        let is_late = net.now >= deadline;
+        if !is_late && !(process.worker.is_drained() && process.driver.events.is_empty()) {
+            return;
+        }
+        if is_late && self.drain_within == DRAIN_WITHIN[2] {
+            d13::is_late(self.index, process, net);
+        }
+        if is_late {
+            self.turn(net, |worker, turn| worker.cut_all(turn));
+        }
+        sometimes(if is_late { "a drain ends late" } else { "a drain ends early" });
+        let how = if is_late { "at the deadline" } else { "drained" };
+        net.trace.say(net.now, &format!("router {} ends, {how}", self.index));
+        self.end(net);
+        net.exit(self.node());
+        let at = net.now + self.prng.range(50 * MS, 3 * SECOND);
+        net.schedule(at, Event::Step(Step::Restart(self.node())));
     }
 
     /// Something happened at a socket.
@@ -222,6 +287,7 @@ impl Router {
             }
         }
         self.run(net);
+        self.finish_drain(net);
     }
 
     /// A timer came up.
@@ -230,6 +296,7 @@ impl Router {
         if process.due <= net.now {
             process.due = Time::MAX;
             self.run(net);
+            self.finish_drain(net);
         }
     }
 
@@ -279,10 +346,11 @@ impl Router {
 
     /// One timer for all that has its time.
     fn rearm(&mut self, net: &mut Network) {
+        let drain_ends = self.drain_ends();
         let process = self.process.as_mut().expect("it runs");
         process.wake_at = process.wake_at.filter(|&at| at > net.now);
         let at = process.worker.timeout(Instant(net.now)).0.min(process.admin.timeout());
-        let more = process.save_at.into_iter().chain(process.wake_at).min();
+        let more = process.save_at.into_iter().chain(process.wake_at).chain(drain_ends).min();
         let at = at.min(more.unwrap_or(at)).max(net.now + MS);
         if at < process.due {
             process.due = at;
@@ -306,6 +374,9 @@ impl Router {
         {
             let from = SocketAddr::from(([192, 0, 2, 7], 40_000));
             let id = self.turn(net, |worker, turn| worker.on_accept(turn, BindId(bind), from));
+            if self.drain_ends().is_some() {
+                net.trace.violated(net.now, "D13", format!("router {} accepts", self.index));
+            }
             let process = self.process.as_mut().expect("it runs");
             match id {
                 Some(id) => {

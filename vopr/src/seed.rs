@@ -6,6 +6,9 @@ use crate::faults::Fault;
 use crate::network::NetworkFaults;
 use serval::stdx::Prng;
 
+/// Faults and changes end then, if nothing else is said.
+const UNTIL_MS: u64 = 42_000;
+
 /// How often a fault happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rate {
@@ -81,6 +84,11 @@ pub struct Options {
     pub isolations: Rate,
     /// The Lease is as it was before.
     pub restores: Rate,
+    /// Routers are told to end.
+    pub drains: Rate,
+    /// Wall clocks are set to another time.
+    pub clock_steps: Rate,
+    pub router_pauses: Rate,
     pub over_capacity: bool,
     /// Routers are found by endpoints, and Gateways have the addresses of their nodes.
     pub in_nodes: bool,
@@ -91,7 +99,41 @@ pub struct Options {
     /// Mean pause between changes of objects.
     pub change_ms: u64,
     pub canary: bool,
+    /// Faults and changes end then.
+    pub until_ms: u64,
 }
+
+/// What switches a fault off.
+pub type Switch = fn(&mut Options);
+
+/// Faults by the names of `--without`.
+pub const SWITCHES: &[(&str, Switch)] = &[
+    ("tiny_pieces", |o| o.network.tiny_pieces = Rate::Off),
+    ("stalls", |o| o.network.stalls = Rate::Off),
+    ("resets", |o| o.network.resets = Rate::Off),
+    ("refusals", |o| o.network.refusals = Rate::Off),
+    ("half_open", |o| o.network.half_open = Rate::Off),
+    ("partitions", |o| o.partitions = Rate::Off),
+    ("router_crashes", |o| o.router_crashes = Rate::Off),
+    ("controller_crashes", |o| o.controller_crashes = Rate::Off),
+    ("api_restarts", |o| o.api_restarts = Rate::Off),
+    ("api_faults", |o| o.api_faults = Rate::Off),
+    ("bookmarks", |o| o.bookmarks = Rate::Off),
+    ("status_conflicts", |o| o.status_conflicts = Rate::Off),
+    ("lost_files", |o| o.lost_files = Rate::Off),
+    ("bind_failures", |o| o.bind_failures = Rate::Off),
+    ("backend_faults", |o| o.backend_faults = Rate::Off),
+    ("client_faults", |o| o.client_faults = Rate::Off),
+    ("replays", |o| o.replays = Rate::Off),
+    ("several", |o| o.several = Rate::Off),
+    ("pauses", |o| o.pauses = Rate::Off),
+    ("isolations", |o| o.isolations = Rate::Off),
+    ("restores", |o| o.restores = Rate::Off),
+    ("drains", |o| o.drains = Rate::Off),
+    ("clock_steps", |o| o.clock_steps = Rate::Off),
+    ("router_pauses", |o| o.router_pauses = Rate::Off),
+    ("over_capacity", |o| o.over_capacity = false),
+];
 
 impl Options {
     /// What the seed chooses.
@@ -130,8 +172,20 @@ impl Options {
             pauses: Rate::pick(p),
             isolations: Rate::pick(p),
             restores: Rate::pick(p),
+            drains: Rate::pick(p),
+            clock_steps: Rate::pick(p),
+            router_pauses: Rate::pick(p),
             canary,
+            until_ms: UNTIL_MS,
         }
+    }
+
+    /// Without these faults, by name, with commas between them; None: there is no such fault.
+    pub fn without(mut self, names: &str) -> Option<Options> {
+        for name in names.split(',').filter(|name| !name.is_empty()) {
+            SWITCHES.iter().find(|switch| switch.0 == name)?.1(&mut self);
+        }
+        Some(self)
     }
 
     /// Whether a fault can happen.
@@ -164,6 +218,9 @@ impl Options {
             Fault::Isolations => on(self.isolations),
             Fault::LeaseFaults => on(self.api_faults),
             Fault::Restores => on(self.restores),
+            Fault::Drains => on(self.drains),
+            Fault::ClockSteps => on(self.clock_steps),
+            Fault::RouterPauses => on(self.router_pauses),
         }
     }
 

@@ -7,12 +7,13 @@
 use crate::api_server::Api;
 use crate::backend::Backends;
 use crate::capacities::small;
-use crate::checkers::{d1, d3, d4, d7, d9, d11, l1, l2, l3, l4, s1};
+use crate::checkers::{d1, d3, d4, d7, d9, d11, d13, l1, l2, l3, l4, s1};
 use crate::client::{Clients, Outcome};
 use crate::controller::{Around, Counts, Process};
 use crate::controllers::{CONTROLLERS, Controllers};
 use crate::faults::{Fault, Injected};
 use crate::ledger::Ledger;
+use crate::marks::{self, Marks, sometimes};
 use crate::model::lookup::{FROM_BACKEND, FROM_CLIENT};
 use crate::model::object::{Endpoint, Kind, Spec};
 use crate::model::roster::SERVICE;
@@ -20,8 +21,9 @@ use crate::model::secret::Pairs;
 use crate::model::table::Table;
 use crate::network::{Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::observer::Observer;
+use crate::pauses::{Pauses, node_of};
 use crate::replay::Replays;
-use crate::router::{ADMIN_PORT, NODES, Router};
+use crate::router::{ADMIN_PORT, NODES, Router, set_wall};
 use crate::seed::{Options, Rate};
 use crate::status_api;
 use crate::tables::Tables;
@@ -31,13 +33,12 @@ use crate::trace::{Trace, Violation};
 use crate::workload::Workload;
 use serval::stdx::Prng;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
 /// Routers of a run.
 pub const ROUTERS: usize = 2;
-/// Faults end then.
-const HEAL_AT: Time = 42 * SECOND;
 /// All routers must serve the final state so long after.
 const CONVERGE_WITHIN: Time = 50 * SECOND;
 /// They must stay so for so long, without clients from `CLIENTS_STAY` on.
@@ -94,6 +95,8 @@ pub struct Summary {
     pub pushes: u64,
     /// Faults, by name.
     pub injected: Injected,
+    /// What was met.
+    pub marks: Marks,
     pub compared: u64,
     /// The final state was reached and kept.
     pub is_live: bool,
@@ -117,6 +120,9 @@ pub struct Sim {
     net: Network,
     routers: Vec<Router>,
     controllers: Controllers,
+    pauses: Pauses,
+    /// How far wall clocks were stepped, in seconds.
+    walls: BTreeMap<Node, i64>,
     api: Api,
     clients: Clients,
     backends: Backends,
@@ -155,6 +161,7 @@ pub fn observe(
     verbose: bool,
     timeline: Option<Rc<RefCell<Timeline>>>,
 ) -> Summary {
+    marks::take();
     let mut sim = Sim::new(options, verbose);
     sim.observer = timeline.clone().map(Observer::new);
     sim.net.trace.timeline = timeline;
@@ -183,6 +190,8 @@ impl Sim {
             net,
             routers: (0..ROUTERS).map(router).collect(),
             controllers: Controllers::default(),
+            pauses: Pauses::default(),
+            walls: BTreeMap::new(),
             api: Api::new(&options),
             clients: Clients::new(&options),
             backends: Backends::new(options.child("backends"), options.backend_faults),
@@ -235,7 +244,7 @@ impl Sim {
             (0, Event::Step(Step::ApiTimer)),
             (0, Event::Step(Step::Workload)),
             (SECOND, Event::Step(Step::Fault)),
-            (HEAL_AT, Event::Step(Step::Heal)),
+            (self.options.until_ms * MS, Event::Step(Step::Heal)),
         ] {
             self.net.schedule(now + after, event);
         }
@@ -245,13 +254,15 @@ impl Sim {
         let mut prng = Prng::new(self.prng.next_u64());
         let (node, setup) = (Node::Controller(i), self.api.setup);
         let process = Process::start(&mut prng, node, ROUTERS, &small(), setup, &mut self.net);
-        self.controllers.0[i].process = Some(process);
+        self.controllers.0[i] = Some(process);
     }
 
     fn dispatch(&mut self, event: Event) {
-        if self.controllers.keeps(event, &self.net) {
+        if self.pauses.keeps(event, &self.net) {
             return;
         }
+        let stepped = node_of(event, &self.net).and_then(|node| self.walls.get(&node));
+        set_wall(stepped.copied().unwrap_or(0));
         match event {
             Event::Socket(end, what) => match self.net.owner(end) {
                 Some(Node::Router(i)) => self.router_socket(i, end, what),
@@ -317,7 +328,7 @@ impl Sim {
         act: impl FnOnce(&mut Process, &mut Api, &mut Around<'_>),
     ) {
         let Sim { controllers, api, net, tables, counts, replays, .. } = self;
-        let Some(process) = &mut controllers.0[i].process else { return };
+        let Some(process) = &mut controllers.0[i] else { return };
         let before = counts.generations;
         act(process, api, &mut Around { net, tables, counts });
         if counts.generations > before
@@ -344,6 +355,9 @@ impl Sim {
                 self.sums.redirected += u64::from(response.location.is_some());
                 let secured = outcome.request.secured.is_some() && response.backend.is_some();
                 self.sums.secured += u64::from(secured);
+                if response.backend.is_none() {
+                    sometimes(&format!("a router answers {}", response.status));
+                }
                 self.sums.misdirected += u64::from(response.status == 421);
                 let plain = response.seen.as_deref() == Some(FROM_CLIENT)
                     && response.edited.as_deref() == Some(FROM_BACKEND);
@@ -359,6 +373,7 @@ impl Sim {
             let before = self.net.trace.violations.len();
             let router = &self.routers[outcome.request.router];
             d3::answered(&outcome, &mut self.net);
+            d13::answered(&outcome, router, &mut self.net);
             d4::answered(&outcome, &self.ledger, &mut self.net);
             if let (stamp, Some(response)) = (&outcome.request.stamp, &outcome.response) {
                 let mut attempts = self.ledger.attempts.get(stamp).into_iter().flatten();
@@ -435,7 +450,8 @@ impl Sim {
             let IpAddr::V4(address) = r.address().ip() else { unreachable!("nodes have IPv4") };
             // By publishNotReadyAddresses all are ready.
             let serving = r.process.is_some();
-            Endpoint { address, ready: true, serving, terminating: false }
+            let terminating = r.drain_ends().is_some();
+            Endpoint { address, ready: true, serving, terminating }
         };
         let (namespace, service, port) = SERVICE;
         let spec = Spec::Slice {
@@ -467,6 +483,19 @@ impl Sim {
             self.crash_router(later);
         }
         self.fault_controllers(later);
+        self.fault_clocks(later);
+        let i = self.prng.below(ROUTERS as u64) as usize;
+        let router = &mut self.routers[i];
+        if router.process.is_some()
+            && !self.pauses.has(Node::Router(i))
+            && router.drain_ends().is_none()
+            && options.drains.happens(&mut self.prng)
+        {
+            self.net.injected.add(Fault::Drains);
+            self.net.trace.say(self.net.now, &format!("router {i} drains"));
+            router.drain(&mut self.net);
+            self.write_endpoints();
+        }
         if options.api_restarts.happens(&mut self.prng) && self.api.running {
             self.net.injected.add(Fault::ApiRestarts);
             self.net.trace.say(self.net.now, "API server goes");
@@ -500,7 +529,7 @@ impl Sim {
                 // The end of a rolling update, or not yet.
                 None if self.prng.chance(1, 4) => {
                     let i = self.prng.below(CONTROLLERS as u64) as usize;
-                    self.controllers.crash(i, &mut self.net);
+                    self.crash_controller(i);
                 }
                 _ => {}
             }
@@ -514,13 +543,11 @@ impl Sim {
         let until = now + self.prng.range(SECOND / 2, long);
         if options.controller_crashes.happens(&mut self.prng) {
             self.net.injected.add(Fault::ControllerCrashes);
-            self.controllers.crash(i, &mut self.net);
+            self.crash_controller(i);
             self.net.schedule(later, Event::Step(Step::Restart(Node::Controller(i))));
-        } else if options.pauses.happens(&mut self.prng) && !self.controllers.is_paused(i) {
+        } else if options.pauses.happens(&mut self.prng) {
             self.net.injected.add(Fault::ControllerPauses);
-            self.net.trace.say(now, &format!("controller {i} is paused"));
-            self.controllers.pause(i);
-            self.net.schedule(until, Event::Step(Step::Resume(Node::Controller(i))));
+            self.pause(Node::Controller(i), until);
         }
         if options.isolations.happens(&mut self.prng) {
             self.net.injected.add(Fault::Isolations);
@@ -546,29 +573,67 @@ impl Sim {
         let Sim { controllers, api, prng, net, .. } = self;
         let (Step::Status(node) | Step::Lease(node)) = step else { return };
         let Node::Controller(i) = node else { return };
-        match (&mut controllers.0[i].process, step) {
+        match (&mut controllers.0[i], step) {
             (Some(process), Step::Lease(_)) => process.lease.arrive(api, net),
             (Some(process), _) => status_api::write_due(process, api, conflicts, prng, net),
             (None, _) => {}
         }
     }
 
+    fn crash_controller(&mut self, i: usize) {
+        let node = Node::Controller(i);
+        self.net.trace.say(self.net.now, &format!("{node:?} crashes"));
+        self.controllers.0[i] = None;
+        self.pauses.resume(node);
+        self.net.crash(node);
+    }
+
+    fn pause(&mut self, node: Node, until: Time) {
+        self.net.trace.say(self.net.now, &format!("{node:?} is paused"));
+        self.pauses.pause(node);
+        self.net.schedule(until, Event::Step(Step::Resume(node)));
+    }
+
     fn resume(&mut self, node: Node) {
-        let Node::Controller(i) = node else { return };
-        if self.controllers.is_paused(i) {
-            self.net.trace.say(self.net.now, &format!("controller {i} goes on"));
-            self.controllers.resume(i).into_iter().for_each(|event| self.dispatch(event));
+        if self.pauses.has(node) {
+            self.net.trace.say(self.net.now, &format!("{node:?} goes on"));
+            self.pauses.resume(node).into_iter().for_each(|event| self.dispatch(event));
+        }
+    }
+
+    /// The wall clock of a node is set to another time: some seconds or years away.
+    fn step_clock(&mut self, node: Node) {
+        let most = [5, 4000, 60_000_000][self.prng.below(3) as usize];
+        let seconds = self.prng.below(2 * most) as i64 - most as i64;
+        self.net.trace.say(self.net.now, &format!("the clock of {node:?} is {seconds} s off"));
+        self.walls.insert(node, seconds);
+    }
+
+    /// Perhaps something happens to the time of a router or controller.
+    fn fault_clocks(&mut self, later: Time) {
+        let routers = (0..ROUTERS).map(Node::Router);
+        let nodes: Vec<Node> = routers.chain((0..CONTROLLERS).map(Node::Controller)).collect();
+        let node = nodes[self.prng.below(nodes.len() as u64) as usize];
+        if self.options.clock_steps.happens(&mut self.prng) {
+            self.net.injected.add(Fault::ClockSteps);
+            self.step_clock(node);
+        }
+        let i = self.prng.below(ROUTERS as u64) as usize;
+        if self.options.router_pauses.happens(&mut self.prng) && self.routers[i].process.is_some() {
+            self.net.injected.add(Fault::RouterPauses);
+            self.pause(Node::Router(i), later);
         }
     }
 
     /// All go on. One of two may end for good: the other one must take over, if it has not.
     fn heal_controllers(&mut self) {
         (0..CONTROLLERS).for_each(|i| self.resume(Node::Controller(i)));
+        (0..ROUTERS).for_each(|i| self.resume(Node::Router(i)));
         match self.controllers.running()[..] {
             [] => self.start_controller(0),
             [_, _] if self.prng.chance(1, 2) => {
                 let i = self.prng.below(CONTROLLERS as u64) as usize;
-                self.controllers.crash(i, &mut self.net);
+                self.crash_controller(i);
             }
             _ => {}
         }
@@ -581,6 +646,7 @@ impl Sim {
         }
         self.net.injected.add(Fault::RouterCrashes);
         self.net.trace.say(self.net.now, &format!("router {i} crashes"));
+        self.pauses.resume(Node::Router(i));
         self.routers[i].crash(&mut self.net);
         if self.options.lost_files.happens_mostly(&mut self.prng) {
             let file = &mut self.routers[i].file;
@@ -607,7 +673,7 @@ impl Sim {
                 }
                 self.look(i);
             }
-            Node::Controller(i) if self.controllers.0[i].process.is_none() => {
+            Node::Controller(i) if self.controllers.0[i].is_none() => {
                 self.start_controller(i);
             }
             Node::Api if !self.api.running => self.api.start(&mut self.net),
@@ -638,7 +704,9 @@ impl Sim {
         let now = self.net.now;
         self.calm = match self.calm {
             Calm::Whole => {
-                // The last good pair stays.
+                // The last good pair stays. And D14: the time of day is nothing to go by.
+                (0..ROUTERS).for_each(|i| self.step_clock(Node::Router(i)));
+                (0..CONTROLLERS).for_each(|i| self.step_clock(Node::Controller(i)));
                 self.workload.spoil(&mut self.api, now);
                 Calm::SecretWentBad
             }
@@ -671,6 +739,7 @@ impl Sim {
 
     /// Looks whether the final state is reached, and stays.
     fn converge(&mut self) {
+        let heal_at = self.options.until_ms * MS;
         let now = self.net.now;
         let reigning = self.controllers.reigning();
         let pairs = reigning.map_or_else(Pairs::default, |c| c.pairs().clone());
@@ -689,7 +758,7 @@ impl Sim {
         }
         let swaps = self.routers.iter().map(|r| r.swaps).sum();
         let counted = (self.counts.pushes, self.api.status_writes, swaps);
-        let late = (HEAL_AT + LATE).max(self.reached + FOLLOW);
+        let late = (heal_at + LATE).max(self.reached + FOLLOW);
         match (lacking, self.converged) {
             (None, None) => {
                 let (listeners, rules) = (wanted.listeners.len(), wanted.rules.len());
@@ -726,15 +795,15 @@ impl Sim {
                     self.is_over = true;
                 }
             }
-            (Some(_), Some(_)) if now < HEAL_AT + LATE => self.converged = None,
+            (Some(_), Some(_)) if now < heal_at + LATE => self.converged = None,
             (Some((checker, lacks)), _)
-                if now >= HEAL_AT + CONVERGE_WITHIN || self.converged.is_some() =>
+                if now >= heal_at + CONVERGE_WITHIN || self.converged.is_some() =>
             {
                 self.net.trace.violated(now, checker, lacks);
             }
             (Some(_), _) => {}
         }
-        if now > HEAL_AT + CONVERGE_WITHIN + 3 * STAY && !self.is_over {
+        if now > heal_at + CONVERGE_WITHIN + 3 * STAY && !self.is_over {
             let text = format!("{} clients do not end", self.clients.open());
             self.net.trace.violated(now, "L1", text);
         }
@@ -766,6 +835,7 @@ impl Sim {
             relists: self.counts.relists,
             pushes: self.counts.pushes,
             injected,
+            marks: marks::take(),
             compared: self.counts.compared,
             is_live: self.is_over,
             hash: trace.hash(),

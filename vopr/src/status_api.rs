@@ -5,6 +5,7 @@ use crate::api_server::Api;
 use crate::checkers::s7;
 use crate::controller::{Order, Process};
 use crate::faults::Fault;
+use crate::marks::sometimes;
 use crate::model::object::{Kind as ModelKind, Object};
 use crate::network::{Network, Node};
 use crate::router::{clocks, parse};
@@ -53,6 +54,7 @@ fn write(order: &Order, api: &mut Api, net: &mut Network) {
     let mut buffer = vec![0; 1 << 16];
     let mut json = JsonWriter::new(&mut buffer);
     let wall = clocks(net.now).wall;
+    mark(&format!("{kind:?}"), wanted.root());
     let differs = merge(order.kind, before.root(), wanted.root(), CONTROLLER, wall, &mut json);
     let what = if differs { "written" } else { "not to be written" };
     net.trace.say(net.now, &format!("status of {} {what}", order.key));
@@ -69,6 +71,22 @@ fn write(order: &Order, api: &mut Api, net: &mut Network) {
     let addresses = addresses.collect();
     s7::written(&order.key.to_string(), &object.status, &status, wall, net);
     api.write_status(&object, status, addresses);
+}
+
+/// Marks the conditions of a status: of the object, its listeners or parents.
+fn mark(kind: &str, status: Value<'_>) {
+    let of = |name: &str| status.get(name).into_iter().flat_map(|list| list.items());
+    for (place, owner) in [(kind.to_string(), status)]
+        .into_iter()
+        .chain(of("listeners").map(|l| (format!("{kind} listener"), l)))
+        .chain(of("parents").map(|p| (format!("{kind} parent"), p)))
+    {
+        for condition in owner.get("conditions").into_iter().flat_map(|c| c.items()) {
+            let (what, status) = (condition.text("type"), condition.text("status"));
+            let reason = condition.text("reason");
+            sometimes(&format!("{place}: {what} {status} {reason}"));
+        }
+    }
 }
 
 /// Another controller writes its entry into the status of a route.

@@ -4,6 +4,7 @@
 //! In: summaries. Out: a table, and what was met in too few seeds.
 
 use crate::faults::Fault;
+use crate::marks::{CATALOGUE, Marks};
 use crate::seed::Options;
 use crate::sim::Summary;
 use std::fmt::Write as _;
@@ -29,6 +30,8 @@ struct Row {
 pub struct Totals {
     pub seeds: u64,
     rows: Vec<Row>,
+    /// What was met, in how many seeds.
+    marks: Marks,
     /// Seconds of CPU that simulating took, and what was simulated in them, replays among them.
     pub cpu_seconds: f64,
     pub simulated_seconds: u64,
@@ -66,6 +69,9 @@ impl Totals {
         ];
         let faults = Fault::ALL.into_iter();
         values.extend(faults.map(|f| (f.name(), on(f), s.injected.of(f))));
+        for name in s.marks.keys() {
+            *self.marks.entry(name.clone()).or_default() += 1;
+        }
         self.seeds += 1;
         self.rows.resize(values.len(), Row::default());
         for (row, (name, on, value)) in self.rows.iter_mut().zip(values) {
@@ -76,10 +82,17 @@ impl Totals {
         }
     }
 
-    /// Rows that were met in too few seeds; none while there are few seeds.
+    /// Marks that no seed came to.
+    pub fn holes(&self) -> Vec<&'static str> {
+        CATALOGUE.iter().copied().filter(|&name| !self.marks.contains_key(name)).collect()
+    }
+
+    /// Rows that were met in too few seeds, and holes; none while there are few seeds.
     pub fn lacking(&self) -> Vec<&'static str> {
         let lacks = |r: &&Row| self.seeds >= SEEDS && r.met * 100 < r.on * ENOUGH_PERCENT;
-        self.rows.iter().filter(lacks).map(|r| r.name).collect()
+        let rows = self.rows.iter().filter(lacks).map(|r| r.name);
+        let holes = if self.seeds >= SEEDS { self.holes() } else { Vec::new() };
+        rows.chain(holes).collect()
     }
 
     /// As text.
@@ -94,6 +107,11 @@ impl Totals {
                 format!("{} seeds", row.on)
             };
             let _ = writeln!(text, "  {name}: {sum} (above 0 in {percent:.1} % of the {of})");
+        }
+        for (name, seeds) in &self.marks {
+            let odd =
+                if CATALOGUE.contains(&name.as_str()) { "" } else { " (not in the catalogue)" };
+            let _ = writeln!(text, "  {name}: in {seeds} seeds{odd}");
         }
         let rate = self.simulated_seconds as f64 / self.cpu_seconds.max(1e-9);
         let (simulated, cpu) = (self.simulated_seconds, self.cpu_seconds);

@@ -33,6 +33,19 @@ fn the_canary_fails() {
 }
 
 #[test]
+fn a_seed_that_fails_is_shrunk_to_a_command() {
+    let shrunk = vopr(&["--seed", "1", "--canary", "--shrink"]);
+    assert_eq!(shrunk.status.code(), Some(1), "{}", text(&shrunk));
+    let text = text(&shrunk);
+    // The canary needs no fault at all.
+    assert!(text.starts_with("D3: ") && text.contains("stalls,"), "{text}");
+    let (_, command) = text.trim().split_once(" -- ").expect("a command line");
+    let again = vopr(&command.split(' ').collect::<Vec<&str>>());
+    assert_eq!(again.status.code(), Some(1), "{command}");
+    assert_eq!(vopr(&["--seed", "1", "--without", "nonsense"]).status.code(), Some(64));
+}
+
+#[test]
 fn what_cannot_be_understood_is_usage() {
     assert_eq!(vopr(&["--seeds"]).status.code(), Some(64));
     assert_eq!(vopr(&[]).status.code(), Some(64));

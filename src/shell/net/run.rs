@@ -60,6 +60,7 @@ pub fn run_worker(
         let now = clock::now().mono;
         let Traffic { events, driver, .. } = traffic;
         driver.set_now(now);
+        let shall_stop = control.shall_stop();
         reader.turn(|slot, generation| {
             let mut turn = Turn { io: driver, slot, generation, now };
             worker.begin(&mut turn);
@@ -72,10 +73,13 @@ pub fn run_worker(
             Driver::accept(&mut turn, worker);
             Driver::run_work(&mut turn, worker);
             worker.tick(&mut turn);
+            if shall_stop {
+                worker.cut_all(&mut turn);
+            }
         });
         reader.acknowledge();
         seen = control.status().publish(worker, seen);
-        if control.shall_stop() || (worker.is_drained() && driver.is_quiet()) {
+        if shall_stop || (worker.is_drained() && driver.is_quiet()) {
             break;
         }
         let is_busy = driver.has_work() || driver.may_accept(worker) || reader.is_behind();

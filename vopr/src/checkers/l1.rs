@@ -33,6 +33,9 @@ pub fn wanted(api: &Api, pairs: Pairs) -> Table {
 /// What a router lacks; None when it serves what it must.
 pub fn lacks(router: &Router, wanted: &Table) -> Option<String> {
     let Some(process) = &router.process else { return Some("it does not run".into()) };
+    if router.drain_ends().is_some() {
+        return Some("it drains".into());
+    }
     if !process.writer.all_passed() {
         return Some("its worker has not adopted the last Snapshot".into());
     }

@@ -227,7 +227,7 @@ fn restart_routers(world: &mut World) -> Result<(), String> {
         world.routers[router].drain(&mut world.net);
         for _ in 0..50 {
             let process = world.routers[router].process.as_ref();
-            if process.is_some_and(|p| p.worker.is_drained()) {
+            if process.is_none_or(|p| p.worker.is_drained()) {
                 break;
             }
             world.run_for(100 * MS);

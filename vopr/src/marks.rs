@@ -1,0 +1,98 @@
+//! `sometimes` marks: what a run came to at least once, by name. A name of the catalogue that no
+//! seed of many comes to is a hole: the simulator does not test what lies behind it.
+//!
+//! In: names, from anywhere in vopr. Out: how often each was met since the last [`take`].
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+/// How often each was met.
+pub type Marks = BTreeMap<String, u64>;
+
+thread_local! {
+    static MET: RefCell<Marks> = const { RefCell::new(Marks::new()) };
+}
+
+/// This is met now.
+pub fn sometimes(name: &str) {
+    MET.with_borrow_mut(|met| match met.get_mut(name) {
+        Some(times) => *times += 1,
+        None => drop(met.insert(name.to_string(), 1)),
+    });
+}
+
+/// What was met since the last call.
+pub fn take() -> Marks {
+    MET.take()
+}
+
+/// What must be met over many seeds.
+pub const CATALOGUE: &[&str] = &[
+    "Class: Accepted True Accepted",
+    "Gateway listener: Accepted False PortUnavailable",
+    "Gateway listener: Accepted True Accepted",
+    "Gateway listener: Conflicted False NoConflicts",
+    "Gateway listener: Programmed False Invalid",
+    "Gateway listener: Programmed False Pending",
+    "Gateway listener: Programmed True Programmed",
+    "Gateway listener: ResolvedRefs False InvalidCertificateRef",
+    "Gateway listener: ResolvedRefs False RefNotPermitted",
+    "Gateway listener: ResolvedRefs True ResolvedRefs",
+    "Gateway: Accepted False CapacityExceeded",
+    "Gateway: Accepted False ListenersNotValid",
+    "Gateway: Accepted True Accepted",
+    "Gateway: Accepted True ListenersNotValid",
+    "Gateway: Programmed False AddressNotAssigned",
+    "Gateway: Programmed False Invalid",
+    "Gateway: Programmed False NoResources",
+    "Gateway: Programmed False Pending",
+    "Gateway: Programmed True Programmed",
+    "Route parent: Accepted False CapacityExceeded",
+    "Route parent: Accepted False NoMatchingListenerHostname",
+    "Route parent: Accepted False NoMatchingParent",
+    "Route parent: Accepted False NotAllowedByListeners",
+    "Route parent: Accepted True Accepted",
+    "Route parent: ResolvedRefs False BackendNotFound",
+    "Route parent: ResolvedRefs False RefNotPermitted",
+    "Route parent: ResolvedRefs True ResolvedRefs",
+    "a drain ends early",
+    "a drain ends late",
+    "a push is refused: Busy 409",
+    "a push is refused: Fork 409",
+    "a push is refused: Grace 503",
+    "a push is refused: Older 409",
+    "a push is taken: Adopted",
+    "a push is taken: Same",
+    "a push is taken: Swapped",
+    "a request gets 410",
+    "a request gets 429",
+    "a request gets 500",
+    "a request is cut",
+    "a router answers 301",
+    "a router answers 302",
+    "a router answers 303",
+    "a router answers 307",
+    "a router answers 308",
+    "a router answers 404",
+    "a router answers 421",
+    "a router answers 500",
+    "a router answers 502",
+    "a router answers 503",
+    "a router starts with a torn file",
+    "a router starts with its file",
+    "a router starts without a file",
+    "a watch begins too early",
+    "a watch ends in order",
+    "a watch is cut in mid-line",
+    "a watch tells 410",
+    "a watch tells twice",
+    "the Lease is answered with 409",
+    "the Lease is answered with 429",
+    "the Lease is answered with 500",
+    "the Lease is not to be had",
+    "the Lease is one's another's: None",
+    "the Lease is one's another's: Overtaken",
+    "the Lease is one's own: None",
+    "the Lease is one's own: Taken",
+    "the Lease's answer is lost",
+];
