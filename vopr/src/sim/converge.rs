@@ -1,0 +1,123 @@
+//! The end of a run: the final state is reached, stays, is disturbed once, and all is at rest.
+//!
+//! In: a simulation whose faults are healed. Out: violations of L1, L2, L4, D11; that it is over.
+
+use super::*;
+
+impl Sim {
+    /// In the calm of the final state something happens that only statuses may follow.
+    pub(super) fn disturb(&mut self) {
+        let now = self.net.now;
+        self.calm = match self.calm {
+            Calm::Whole => {
+                // The last good pair stays. And D14: the time of day is nothing to go by.
+                (0..ROUTERS).for_each(|i| self.step_clock(Node::Router(i)));
+                (0..CONTROLLERS).for_each(|i| self.step_clock(Node::Controller(i)));
+                self.workload.spoil(&mut self.api, now);
+                Calm::SecretWentBad
+            }
+            _ => {
+                // A router is not heard for a while, and clients are served as before.
+                if self.options.in_nodes {
+                    self.silent_from = now;
+                    for i in 0..CONTROLLERS {
+                        let (node, silent) = (Node::Controller(i), Node::Router(ROUTERS - 1));
+                        self.net.cut(node, silent, now + SILENCE);
+                    }
+                }
+                Calm::Over
+            }
+        };
+    }
+
+    pub(super) fn lacks_addresses(&self, routers: usize) -> Option<String> {
+        let nodes = self.routers[..routers].iter().map(|r| r.address().ip());
+        let nodes: Vec<IpAddr> = nodes.collect();
+        self.options.in_nodes.then(|| l2::lacks(&self.api, &nodes)).flatten()
+    }
+
+    /// The first so many routers are those that Gateways are reached at.
+    pub(super) fn check_addresses(&mut self, routers: usize) {
+        if let Some(lacks) = self.lacks_addresses(routers) {
+            self.net.trace.violated(self.net.now, "L2", lacks);
+        }
+    }
+
+    /// The final state stayed since then, and nobody asks any more: all must be at rest.
+    fn end(&mut self, since: Time) {
+        for router in &self.routers {
+            d11::at_rest(router, &mut self.net);
+        }
+        self.check_addresses(ROUTERS);
+        if let Some(process) = self.controllers.reigning() {
+            l4::renewed(since, process, &self.api, &mut self.net);
+        }
+        self.is_over = true;
+    }
+
+    /// Looks whether the final state is reached, and stays.
+    pub(super) fn converge(&mut self) {
+        let heal_at = self.options.until_ms * MS;
+        let now = self.net.now;
+        let reigning = self.controllers.reigning();
+        let pairs = reigning.map_or_else(Pairs::default, |c| c.pairs().clone());
+        let wanted = l1::wanted(&self.api, pairs);
+        let lacking = self.routers.iter().find_map(|r| {
+            let lacks = l1::lacks(r, &wanted)?;
+            Some(("L1", format!("router {}: {lacks}", r.index)))
+        });
+        let reign = || l4::lacks(self.controllers.processes(), &self.routers, &self.api);
+        let lacking = lacking.or_else(|| Some(("L4", reign()?)));
+        let reached = || self.lacks_addresses(ROUTERS).filter(|_| self.converged.is_none());
+        let lacking = lacking.or_else(|| Some(("L2", reached()?)));
+        let heard = self.silent_from + HEARD_NO_MORE..self.silent_from + SILENCE;
+        if self.calm == Calm::Over && heard.contains(&now) {
+            self.check_addresses(ROUTERS - 1);
+        }
+        let swaps = self.routers.iter().map(|r| r.swaps).sum();
+        let counted = (self.counts.pushes, self.api.status_writes, swaps);
+        let late = (heal_at + LATE).max(self.reached + FOLLOW);
+        match (lacking, self.converged) {
+            (None, None) => {
+                let (listeners, rules) = (wanted.listeners.len(), wanted.rules.len());
+                let healthy = wanted.rules.iter().filter(|r| target::is_healthy(r)).count();
+                let text = format!(
+                    "converged: {listeners} listeners, {rules} rules, {healthy} with endpoints"
+                );
+                self.net.trace.say(now, &text);
+                (self.converged, self.settled) = (Some(now), counted);
+                self.reached = now;
+            }
+            // Statuses follow what the routers report, and addresses what statuses say.
+            (None, Some(_)) if counted != self.settled && now < late => {
+                (self.converged, self.settled) = (Some(now), counted);
+            }
+            (None, Some(_)) if counted != self.settled => {
+                let text = format!("(pushes, writes, swaps) go on: {counted:?}");
+                self.net.trace.violated(now, "L1", text);
+            }
+            (None, Some(since)) if self.calm != Calm::Over && now >= since + CALM => {
+                self.disturb();
+                self.reached = now + LATE;
+            }
+            (None, Some(since)) => {
+                self.clients.stopped |= now >= since + CLIENTS_STAY;
+                if now >= since + STAY && self.clients.open() == 0 {
+                    self.end(since);
+                }
+            }
+            (Some(_), Some(_)) if now < heal_at + LATE => self.converged = None,
+            (Some((checker, lacks)), _)
+                if now >= heal_at + CONVERGE_WITHIN || self.converged.is_some() =>
+            {
+                self.net.trace.violated(now, checker, lacks);
+            }
+            (Some(_), _) => {}
+        }
+        if now > heal_at + CONVERGE_WITHIN + 3 * STAY && !self.is_over {
+            let text = format!("{} clients do not end", self.clients.open());
+            self.net.trace.violated(now, "L1", text);
+        }
+        self.net.schedule(now + 500 * MS, Event::Step(Step::Check));
+    }
+}
