@@ -64,7 +64,7 @@ impl Reign {
         if self.is_asked || now < self.rests_until || !(is_urgent || now >= self.due) {
             return None;
         }
-        // Who has overtaken us has a higher epoch, even if no router and no Lease knows it any more.
+        // Who has overtaken us has a higher epoch, though no router or Lease may know it any more.
         let overtaken = if self.state == State::StandingBy { self.epoch + 1 } else { 0 };
         Some(Look { held: self.epoch, given: highest.max(overtaken), take })
     }
