@@ -59,7 +59,6 @@ pub const CATALOGUE: &[&str] = &[
     "a drain ends late",
     "a push is refused: Busy 409",
     "a push is refused: Fork 409",
-    "a push is refused: Grace 503",
     "a push is refused: Older 409",
     "a push is taken: Adopted",
     "a push is taken: Same",

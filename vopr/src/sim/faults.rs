@@ -1,0 +1,120 @@
+//! What happens to controllers, and to the time of any process.
+//!
+//! In: the seed's rates. Out: starts, crashes, pauses, cut links, older Leases, stepped clocks.
+
+use super::{ROUTERS, Sim};
+use crate::controllers::CONTROLLERS;
+use crate::faults::Fault;
+use crate::network::{Event, Node, SECOND, Step, Time};
+
+impl Sim {
+    /// Perhaps something happens to controllers.
+    pub(super) fn fault_controllers(&mut self, later: Time) {
+        let (options, now) = (self.options, self.net.now);
+        let running = self.controllers.running();
+        if options.several.happens(&mut self.prng) {
+            match (0..CONTROLLERS).find(|i| !running.contains(i)) {
+                Some(free) if !running.is_empty() => {
+                    self.net.injected.add(Fault::SecondControllers);
+                    self.start_controller(free);
+                }
+                // The end of a rolling update, or not yet.
+                None if self.prng.chance(1, 4) => {
+                    let i = self.prng.below(CONTROLLERS as u64) as usize;
+                    self.crash_controller(i);
+                }
+                _ => {}
+            }
+        }
+        let running = self.controllers.running();
+        if running.is_empty() {
+            return;
+        }
+        let i = running[self.prng.below(running.len() as u64) as usize];
+        let long = if self.prng.chance(1, 3) { 25 * SECOND } else { 5 * SECOND };
+        let until = now + self.prng.range(SECOND / 2, long);
+        if options.controller_crashes.happens(&mut self.prng) {
+            self.net.injected.add(Fault::ControllerCrashes);
+            self.crash_controller(i);
+            self.net.schedule(later, Event::Step(Step::Restart(Node::Controller(i))));
+        } else if options.pauses.happens(&mut self.prng) {
+            self.net.injected.add(Fault::ControllerPauses);
+            self.pause(Node::Controller(i), until);
+        }
+        if options.isolations.happens(&mut self.prng) {
+            self.net.injected.add(Fault::Isolations);
+            let others = match self.prng.chance(1, 2) {
+                true => vec![Node::Api],
+                false => (0..ROUTERS).map(Node::Router).collect(),
+            };
+            self.net.trace.say(now, &format!("controller {i} loses {others:?}"));
+            for other in others {
+                self.net.cut(Node::Controller(i), other, until);
+            }
+        }
+        if options.restores.happens(&mut self.prng) && self.api.leases.restore(&mut self.prng) {
+            self.net.injected.add(Fault::Restores);
+            let lease = format!("the Lease is {:?} again", self.api.leases.lease);
+            self.net.trace.say(now, &lease);
+        }
+    }
+
+    pub(super) fn crash_controller(&mut self, i: usize) {
+        let node = Node::Controller(i);
+        self.net.trace.say(self.net.now, &format!("{node:?} crashes"));
+        self.controllers.0[i] = None;
+        self.pauses.resume(node);
+        self.net.crash(node);
+    }
+
+    pub(super) fn pause(&mut self, node: Node, until: Time) {
+        self.net.trace.say(self.net.now, &format!("{node:?} is paused"));
+        self.pauses.pause(node);
+        self.net.schedule(until, Event::Step(Step::Resume(node)));
+    }
+
+    pub(super) fn resume(&mut self, node: Node) {
+        if self.pauses.has(node) {
+            self.net.trace.say(self.net.now, &format!("{node:?} goes on"));
+            self.pauses.resume(node).into_iter().for_each(|event| self.dispatch(event));
+        }
+    }
+
+    /// The wall clock of a node is set to another time: some seconds or years away.
+    pub(super) fn step_clock(&mut self, node: Node) {
+        let most = [5, 4000, 60_000_000][self.prng.below(3) as usize];
+        let seconds = self.prng.below(2 * most) as i64 - most as i64;
+        self.net.trace.say(self.net.now, &format!("the clock of {node:?} is {seconds} s off"));
+        self.walls.insert(node, seconds);
+    }
+
+    /// Perhaps something happens to the time of a router or controller.
+    pub(super) fn fault_clocks(&mut self, later: Time) {
+        let routers = (0..ROUTERS).map(Node::Router);
+        let nodes: Vec<Node> = routers.chain((0..CONTROLLERS).map(Node::Controller)).collect();
+        let node = nodes[self.prng.below(nodes.len() as u64) as usize];
+        if self.options.clock_steps.happens(&mut self.prng) {
+            self.net.injected.add(Fault::ClockSteps);
+            self.step_clock(node);
+        }
+        let i = self.prng.below(ROUTERS as u64) as usize;
+        if self.options.router_pauses.happens(&mut self.prng) && self.routers[i].process.is_some() {
+            self.net.injected.add(Fault::RouterPauses);
+            self.pause(Node::Router(i), later);
+        }
+    }
+
+    /// All go on. One of two may end for good: the other one must take over, if it has not.
+    pub(super) fn heal_controllers(&mut self) {
+        (0..CONTROLLERS).for_each(|i| self.resume(Node::Controller(i)));
+        (0..ROUTERS).for_each(|i| self.resume(Node::Router(i)));
+        match self.controllers.running()[..] {
+            [] => self.start_controller(0),
+            [_, _] if self.prng.chance(1, 2) => {
+                let i = self.prng.below(CONTROLLERS as u64) as usize;
+                self.crash_controller(i);
+            }
+            _ => {}
+        }
+    }
+}
