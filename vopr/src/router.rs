@@ -233,7 +233,7 @@ impl Router {
     fn finish_drain(&mut self, net: &mut Network) {
         let (Some(deadline), Some(process)) = (self.drain_ends(), &self.process) else { return };
         let is_late = net.now >= deadline;
-        if !is_late && !(process.worker.is_drained() && process.driver.events.is_empty()) {
+        if !(is_late || process.worker.is_drained() && process.driver.events.is_empty()) {
             return;
         }
         if is_late && self.drain_within == DRAIN_WITHIN[2] {

@@ -35,9 +35,9 @@ impl Try {
         let output = Command::new(vopr).args(arguments).arg("--no-replay").output().ok()?;
         let (text, head) = (String::from_utf8_lossy(&output.stdout), format!("seed {seed}: "));
         let lines = text.lines().filter_map(|line| line.strip_prefix(&head));
-        let words = lines.filter_map(|line| line.split(' ').next());
+        let mut words = lines.filter_map(|line| line.split(' ').next());
         let is_checker = |word: &&str| word.starts_with(|c: char| c.is_ascii_uppercase());
-        words.filter(is_checker).next_back().map(str::to_string)
+        words.rfind(is_checker).map(str::to_string)
     }
 }
 
