@@ -13,9 +13,9 @@ use crate::checkers::{d1, d3, d4, d7, d9, d11, d13, l1, l2, l3, l4, s1};
 use crate::client::{Clients, Outcome};
 use crate::controller::{Around, Counts, Process};
 use crate::controllers::{CONTROLLERS, Controllers};
-use crate::faults::{Fault, Injected};
+use crate::faults::Fault;
 use crate::ledger::Ledger;
-use crate::marks::{self, Marks, sometimes};
+use crate::marks::{self, sometimes};
 use crate::model::lookup::{FROM_BACKEND, FROM_CLIENT};
 use crate::model::object::{Endpoint, Kind, Spec};
 use crate::model::roster::SERVICE;
@@ -28,10 +28,11 @@ use crate::replay::Replays;
 use crate::router::{ADMIN_PORT, NODES, Router, set_wall};
 use crate::seed::{Options, Rate};
 use crate::status_api;
+pub use crate::summary::{Summary, Sums};
 use crate::tables::Tables;
 use crate::target;
 use crate::timeline::Timeline;
-use crate::trace::{Trace, Violation};
+use crate::trace::Trace;
 use crate::workload::Workload;
 use serval::stdx::Prng;
 use std::cell::RefCell;
@@ -57,57 +58,6 @@ const HEARD_NO_MORE: Time = 11 * SECOND;
 const FOLLOW: Time = 5 * SECOND;
 /// A watch that the server answered with errors may come back so late (BACKOFF_ERROR_MAX_MS).
 const LATE: Time = 42 * SECOND;
-
-/// What happened to requests.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Sums {
-    /// Answered by backends.
-    pub proxied: u64,
-    /// Of those over HTTPS.
-    pub secured: u64,
-    /// And with a status of 200 to 299.
-    pub successes: u64,
-    /// Answered 421.
-    pub misdirected: u64,
-    /// Redirects of the routers' own.
-    pub redirected: u64,
-    /// Answers whose request or response a filter edited.
-    pub edited: u64,
-    /// Requests that a filter gave another URL.
-    pub rewritten: u64,
-    /// Pairs that stayed when their Secret went bad, in statuses.
-    pub pairs_kept: u64,
-    /// certificateRefs that do not resolve, in statuses.
-    pub ref_problems: u64,
-    /// Requests and answers with trailers, tunnels, and those that ended in order.
-    pub trailed: u64,
-    pub tunnels: u64,
-    pub tunnels_whole: u64,
-    /// Requests that L3 demands an answer of a backend for.
-    pub owed: u64,
-}
-
-/// What a run was.
-#[derive(Clone, Debug, Default)]
-pub struct Summary {
-    pub seconds: u64,
-    pub requests: u64,
-    pub sums: Sums,
-    pub swaps: u64,
-    pub crashes: u64,
-    pub relists: u64,
-    pub pushes: u64,
-    /// Faults, by name.
-    pub injected: Injected,
-    /// What was met.
-    pub marks: Marks,
-    pub compared: u64,
-    /// The final state was reached and kept.
-    pub is_live: bool,
-    pub hash: u64,
-    pub events: u64,
-    pub violations: Vec<Violation>,
-}
 
 /// What disturbed the final state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
