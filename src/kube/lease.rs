@@ -465,7 +465,7 @@ mod tests {
     #[test]
     fn one_epoch_of_two_holders_is_left_by_both() {
         let mut taker = Taker::look(Look { held: 5, given: 5, take: false });
-        let put = taker.answer(200, &lease("9", 5).replace("me", "twin"));
+        let put = taker.answer(200, &lease("9", 5).replace(r#""me""#, r#""twin""#));
         assert!(put.contains(r#""leaseTransitions":6"#), "{put}");
         assert_eq!(taker.answer(200, "{}"), "Ok(Own(6))");
     }
