@@ -8,6 +8,8 @@ use crate::admin_port::AdminPort;
 use crate::checkers::d13;
 use crate::io::{Driver, Face, Found, Told};
 use crate::marks::sometimes;
+use crate::model::object::{Endpoint, Kind, Spec};
+use crate::model::roster::SERVICE;
 use crate::network::{EndId, Ended, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::timeline::{Kind as Mark, Lane};
 use serval::config::codec::{Builder, Encoder, bind_name};
@@ -21,7 +23,7 @@ use serval::router::update::Updater;
 use serval::router::{Options, Turn, Worker};
 use serval::stdx::{Instant, Now, Prng, Wall, zeroed_box};
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 thread_local! {
     /// Storages of dead processes with seats left. Their handles borrow for ever, so they are
@@ -121,6 +123,23 @@ fn storage(capacities: &Capacities) -> (&'static ConfigStorage, u32) {
     let mut storage = zeroed_box::<ConfigStorage>();
     storage.set_caps(capacities);
     (Box::leak(storage), 2)
+}
+
+/// The EndpointSlice of the routers' Service, as they are now. By publishNotReadyAddresses all are
+/// ready.
+pub fn slice_of(routers: &[Router]) -> ((Kind, String, String), Spec) {
+    let endpoint = |r: &Router| {
+        let IpAddr::V4(address) = r.address().ip() else { unreachable!("nodes have IPv4") };
+        let (serving, terminating) = (r.process.is_some(), r.drain_ends().is_some());
+        Endpoint { address, ready: true, serving, terminating }
+    };
+    let (namespace, service, port) = SERVICE;
+    let spec = Spec::Slice {
+        service: service.to_string(),
+        ports: vec![(port.to_string(), ADMIN_PORT)],
+        endpoints: routers.iter().map(endpoint).collect(),
+    };
+    ((Kind::Slice, namespace.to_string(), service.to_string()), spec)
 }
 
 impl Router {

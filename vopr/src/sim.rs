@@ -17,15 +17,13 @@ use crate::faults::Fault;
 use crate::ledger::Ledger;
 use crate::marks::{self, sometimes};
 use crate::model::lookup::{FROM_BACKEND, FROM_CLIENT};
-use crate::model::object::{Endpoint, Kind, Spec};
-use crate::model::roster::SERVICE;
 use crate::model::secret::Pairs;
 use crate::model::table::Table;
 use crate::network::{Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::observer::Observer;
 use crate::pauses::{Pauses, node_of};
 use crate::replay::Replays;
-use crate::router::{ADMIN_PORT, NODES, Router, set_wall};
+use crate::router::{NODES, Router, set_wall, slice_of};
 use crate::seed::{Options, Rate};
 use crate::status_api;
 pub use crate::summary::{Summary, Sums};
@@ -400,20 +398,7 @@ impl Sim {
         if !self.options.in_nodes {
             return;
         }
-        let endpoint = |r: &Router| {
-            let IpAddr::V4(address) = r.address().ip() else { unreachable!("nodes have IPv4") };
-            // By publishNotReadyAddresses all are ready.
-            let serving = r.process.is_some();
-            let terminating = r.drain_ends().is_some();
-            Endpoint { address, ready: true, serving, terminating }
-        };
-        let (namespace, service, port) = SERVICE;
-        let spec = Spec::Slice {
-            service: service.to_string(),
-            ports: vec![(port.to_string(), ADMIN_PORT)],
-            endpoints: self.routers.iter().map(endpoint).collect(),
-        };
-        let key = (Kind::Slice, namespace.to_string(), service.to_string());
+        let (key, spec) = slice_of(&self.routers);
         self.api.apply(key, spec, self.net.now);
     }
 

@@ -53,21 +53,21 @@ pub fn arrived(
     let forwarded = [&request.host, proto, &request.address.port().to_string()];
     if !fits || arrival.forwarded != forwarded.map(|value| Some(value.to_string())) {
         let text = format!(
-            "router {} sent {} {}{} (kind {:?}, query {:?}) at {} as {arrival:?}; allowed was \
-             {allowed:?}",
+            "router {} sent {} as {arrival:?}; allowed was {allowed:?}",
             request.router,
-            request.method,
-            request.host,
-            request.path,
-            request.headers,
-            request.query,
-            request.address,
+            said(request),
         );
         net.trace.violated(net.now, "D1", text);
     }
     let query = if request.query.is_empty() { "" } else { "?" };
     arrival.url.host != request.host
         || arrival.url.target != format!("{}{query}{}", request.path, request.query)
+}
+
+/// A request in words.
+fn said(request: &Request) -> String {
+    let Request { method, host, path, headers, query, address, .. } = request;
+    format!("{method} {host}{path} (kind {headers:?}, query {query:?}) at {address}")
 }
 
 /// A client got an answer.
@@ -100,15 +100,10 @@ pub fn answered(outcome: &Outcome, router: &Router, tables: &Tables, net: &mut N
     };
     if !allowed.iter().any(fits) {
         let text = format!(
-            "router {} answered {} {}{} (kind {:?}, query {:?}) at {} with {} of {:?}, location \
-             {:?}, {edits:?}; allowed was {allowed:?}",
+            "router {} answered {} with {} of {:?}, location {:?}, {edits:?}; allowed was \
+             {allowed:?}",
             request.router,
-            request.method,
-            request.host,
-            request.path,
-            request.headers,
-            request.query,
-            request.address,
+            said(request),
             response.status,
             response.backend,
             response.location,

@@ -8,10 +8,9 @@ use super::pods::Pods;
 use super::read::{Manifests, age};
 use crate::api_server::Api;
 use crate::controller::{Around, Counts, Process};
-use crate::model::object::{Endpoint, Key, Kind, Spec};
-use crate::model::roster::SERVICE;
+use crate::model::object::{Key, Spec};
 use crate::network::{Event, MS, Network, NetworkFaults, Node, SECOND, Step, Time};
-use crate::router::{ADMIN_PORT, Router, admin_address};
+use crate::router::{Router, admin_address, slice_of};
 use crate::seed::{Options, Rate};
 use crate::sim::ROUTERS;
 use crate::status_api;
@@ -19,7 +18,6 @@ use crate::tables::Tables;
 use crate::trace::Trace;
 use serval::limits::Capacities;
 use serval::stdx::Prng;
-use std::net::IpAddr;
 
 /// There is one controller.
 const CONTROLLER: Node = Node::Controller(0);
@@ -131,18 +129,7 @@ impl World {
 
     /// Writes the endpoints of the routers' own Service.
     pub fn write_routers(&mut self) {
-        let endpoint = |r: &Router| {
-            let IpAddr::V4(address) = r.address().ip() else { unreachable!("nodes have IPv4") };
-            let serving = r.process.is_some();
-            Endpoint { address, ready: true, serving, terminating: false }
-        };
-        let (namespace, service, port) = SERVICE;
-        let spec = Spec::Slice {
-            service: service.to_string(),
-            ports: vec![(port.to_string(), ADMIN_PORT)],
-            endpoints: self.routers.iter().map(endpoint).collect(),
-        };
-        let key = (Kind::Slice, namespace.to_string(), service.to_string());
+        let (key, spec) = slice_of(&self.routers);
         self.api.apply(key, spec, 0);
     }
 
