@@ -85,6 +85,8 @@ pub enum Step {
     /// A process that is paused goes on.
     Resume(Node),
     Heal,
+    /// All ports can be bound again.
+    HealBinds,
     Check,
     /// The endpoints of the routers' Service are written.
     Endpoints,

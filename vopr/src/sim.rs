@@ -31,7 +31,7 @@ use crate::tables::Tables;
 use crate::target;
 use crate::timeline::Timeline;
 use crate::trace::Trace;
-use crate::workload::Workload;
+use crate::workload::{PORTS, Workload};
 use serval::stdx::Prng;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -186,9 +186,8 @@ impl Sim {
         self.write_endpoints();
         if self.options.bind_failures != Rate::Off {
             // The first binds fail; nobody knows when there will be others.
-            for process in self.routers.iter_mut().filter_map(|r| r.process.as_mut()) {
-                process.driver.failing_port = if self.prng.chance(1, 2) { 80 } else { 443 };
-            }
+            self.fail_binds(0, &PORTS);
+            self.fail_binds_at_random(1);
         }
         self.start_controller(0);
         for (after, event) in [
@@ -388,6 +387,7 @@ impl Sim {
             Step::Status(_) | Step::Lease(_) => self.at_api_server(step),
             Step::Resume(node) => self.resume(node),
             Step::Heal => self.heal(),
+            Step::HealBinds => (0..ROUTERS).for_each(|i| self.fail_binds(i, &[])),
             Step::Check => self.converge(),
             Step::Endpoints => self.write_endpoints(),
         }
@@ -448,10 +448,7 @@ impl Sim {
         }
         if options.bind_failures.happens(&mut self.prng) {
             let i = self.prng.below(ROUTERS as u64) as usize;
-            let port = [0, 80, 8080, 443, 443][self.prng.below(5) as usize];
-            if let Some(process) = &mut self.routers[i].process {
-                process.driver.failing_port = port;
-            }
+            self.fail_binds_at_random(i);
         }
     }
 
@@ -483,7 +480,7 @@ impl Sim {
             file.truncate(if self.prng.chance(1, 2) { 0 } else { keep });
             self.net.injected.add(Fault::LostFiles);
         }
-        if self.options.in_nodes && self.prng.chance(1, 2) {
+        if self.options.in_nodes && self.prng.chance(3, 4) {
             self.routers[i].on = (self.routers[i].on + 1) % NODES;
             self.net.injected.add(Fault::Moves);
         }
@@ -497,6 +494,9 @@ impl Sim {
         match node {
             Node::Router(i) if self.routers[i].process.is_none() => {
                 self.routers[i].start(&mut self.net);
+                if !self.is_healed && self.options.bind_failures.happens_mostly(&mut self.prng) {
+                    self.fail_binds_at_random(i);
+                }
                 if self.options.in_nodes {
                     self.write_endpoints_later();
                 }
@@ -519,12 +519,11 @@ impl Sim {
         self.backends.faults = Rate::Off;
         for i in 0..ROUTERS {
             self.restart(Node::Router(i));
-            if let Some(process) = &mut self.routers[i].process {
-                process.driver.failing_port = 0;
-            }
         }
         self.heal_controllers();
         self.restart(Node::Api);
+        // Whoever holds a port is last to go: some seeds get no listener served before.
+        self.net.schedule(self.net.now + 8 * SECOND, Event::Step(Step::HealBinds));
         self.net.schedule(self.net.now + SECOND, Event::Step(Step::Check));
     }
 
