@@ -219,7 +219,6 @@ impl Worker {
     ) -> Option<ConnId> {
         debug_assert_eq!(self.tick, Tick::of(turn.now), "begin comes first");
         let Some(index) = self.conns.add_client(from.ip(), bind.0, self.tick) else {
-            sometimes(Mark::AcceptFindsNoSlot);
             self.counters.exhausted += 1;
             return None;
         };

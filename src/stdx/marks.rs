@@ -20,7 +20,6 @@ macro_rules! marks {
 
 marks! {
     // Router: clients.
-    AcceptFindsNoSlot "router: no slot for a client that was accepted"
     AnswerFindsNoBuffer "router: no buffer for an answer of its own"
     BodyBroken "router: a request's body is not well-formed"
     BodyGrowsTooLarge "router: a chunked body grows too large"

@@ -56,6 +56,8 @@ pub struct Api {
     conns: BTreeMap<EndId, Conn>,
     prng: Prng,
     pub faults: Rate,
+    /// The Lease goes between two requests.
+    pub restores: Rate,
     bookmarks: Rate,
     has_watch_list: bool,
     uids: u64,
@@ -120,6 +122,7 @@ impl Api {
             conns: BTreeMap::new(),
             prng: options.child("api"),
             faults: options.api_faults,
+            restores: options.restores,
             bookmarks: options.bookmarks,
             has_watch_list: options.has_watch_list,
             uids: 0,

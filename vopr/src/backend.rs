@@ -301,6 +301,21 @@ impl Backends {
             out.truncate(cut);
             truncated = true;
         }
+        if self.faults.happens(&mut self.prng) && self.prng.chance(1, 3) {
+            self.injected.add(Fault::BackendFaults);
+            if self.prng.chance(1, 2) {
+                // What is no answer.
+                let broken =
+                    ["HTTP/1.1 abc\r\n\r\n", "SSH-2.0-x\r\n", "HTTP/1.1 200 OK\r\nA B: c\r\n\r\n"];
+                out = broken[self.prng.below(3) as usize].as_bytes().to_vec();
+                conn.then = Then::Close;
+                truncated = true;
+            } else {
+                // It thinks for longer than anybody waits.
+                out.clear();
+                truncated = true;
+            }
+        }
         let backend = conn.name.clone();
         let attempts = ledger.attempts.entry(stamp).or_default();
         attempts.push(Attempt { backend, body, is_whole, truncated, is_trailed });

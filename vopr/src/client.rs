@@ -127,6 +127,8 @@ pub struct Clients {
     pub faults: Rate,
     pub injected: Injected,
     most: usize,
+    /// Routers are tight: few come once all is to succeed.
+    is_tight: bool,
     think: Time,
     next: u64,
     pub requests: u64,
@@ -143,11 +145,19 @@ impl Clients {
             faults: options.client_faults,
             injected: Injected::default(),
             most: options.clients,
+            is_tight: options.tight,
             think: options.think_ms * MS,
             next: 1,
             requests: 0,
             answered: 0,
             stopped: false,
+        }
+    }
+
+    /// From now on requests are to succeed.
+    pub fn heal(&mut self) {
+        if self.is_tight {
+            self.most = 2;
         }
     }
 

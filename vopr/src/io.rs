@@ -292,6 +292,9 @@ impl Io for Face<'_> {
         if !own {
             return Err(Errno(101));
         }
+        if self.net.lacks_ports() {
+            return Err(Errno(99));
+        }
         let end = self.net.connect(self.driver.node, Node::Backends, to);
         let before = self.driver.wires.insert(id.index, Wire::new(id.generation, end));
         assert!(before.is_none(), "the index was in use");

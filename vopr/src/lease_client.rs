@@ -149,6 +149,10 @@ impl LeaseClient {
         }
         if api.faults == Rate::Off || !self.prng.chance(1, 4) {
             let answer = api.leases.answer(method, &body, net.now);
+            if method == Method::Get && api.restores.happens_rarely(&mut self.prng) {
+                // Gone before it can be written.
+                api.leases.lease = None;
+            }
             return self.back(Ok(answer), 30 * MS, net);
         }
         net.injected.add(Fault::LeaseFaults);

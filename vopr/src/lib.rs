@@ -36,6 +36,7 @@ pub mod shadow;
 pub mod shrink;
 pub mod sim;
 pub mod status_api;
+pub mod strangers;
 pub mod summary;
 pub mod tables;
 pub mod target;

@@ -29,6 +29,7 @@ pub enum Node {
     Past,
     Api,
     Clients,
+    Strangers,
     Backends,
 }
 
@@ -327,6 +328,15 @@ impl Network {
         self.listening.iter().filter(|l| l.0 == node).map(|l| l.1).collect()
     }
 
+    /// Whether there is no local port left just now: a connect fails at once.
+    pub fn lacks_ports(&mut self) -> bool {
+        let lacks = self.faults.refusals.happens(&mut self.prng) && self.prng.chance(1, 4);
+        if lacks {
+            self.injected.add(Fault::Refusals);
+        }
+        lacks
+    }
+
     /// Connects; `Opened` or `Refused` follows, or nothing for long.
     pub fn connect(&mut self, from: Node, to_node: Node, to: SocketAddr) -> EndId {
         let piece = if self.faults.tiny_pieces.happens(&mut self.prng) {
@@ -364,6 +374,11 @@ impl Network {
         let faulty = self.faults.refusals.happens(&mut self.prng);
         if faulty {
             self.injected.add(Fault::Refusals);
+        }
+        if faulty && to_node == Node::Backends && self.prng.chance(1, 4) {
+            // Nobody says anything.
+            self.schedule(self.now + 30 * SECOND, Event::Syn(id));
+            return None;
         }
         if !heard || faulty {
             self.schedule(at, Event::Socket(client, SocketEvent::Refused));

@@ -8,7 +8,7 @@ mod converge;
 
 use crate::api_server::Api;
 use crate::backend::Backends;
-use crate::capacities::small;
+use crate::capacities::{small, tight};
 use crate::checkers::{d1, d3, d4, d7, d9, d11, d13, l1, l2, l3, l4, s1};
 use crate::client::{Clients, Outcome};
 use crate::controller::{Around, Counts, Process};
@@ -26,6 +26,7 @@ use crate::replay::Replays;
 use crate::router::{NODES, Router, set_wall, slice_of};
 use crate::seed::{Options, Rate};
 use crate::status_api;
+use crate::strangers::Strangers;
 pub use crate::summary::{Summary, Sums};
 use crate::tables::Tables;
 use crate::target;
@@ -80,6 +81,7 @@ pub struct Sim {
     backends: Backends,
     workload: Workload,
     replays: Replays,
+    strangers: Strangers,
     ledger: Ledger,
     tables: Tables,
     counts: Counts,
@@ -136,7 +138,8 @@ impl Sim {
     fn new(options: Options, verbose: bool) -> Sim {
         let trace = Trace::new(verbose);
         let net = Network::new(options.child("network"), options.network, trace);
-        let router = |i: usize| Router::new(i, options.child(&format!("router{i}")), small());
+        let capacities = if options.tight { tight() } else { small() };
+        let router = |i: usize| Router::new(i, options.child(&format!("router{i}")), capacities);
         Sim {
             options,
             net,
@@ -149,6 +152,7 @@ impl Sim {
             backends: Backends::new(options.child("backends"), options.backend_faults),
             workload: Workload::new(options.child("workload"), options.over_capacity),
             replays: Replays::new(options.child("replays")),
+            strangers: Strangers::new(&options),
             ledger: Ledger::default(),
             tables: Tables::default(),
             counts: Counts::default(),
@@ -192,6 +196,7 @@ impl Sim {
         self.start_controller(0);
         for (after, event) in [
             (0, Event::Timer(Node::Clients, 0)),
+            (SECOND, Event::Timer(Node::Strangers, 0)),
             (0, Event::Step(Step::ApiTimer)),
             (0, Event::Step(Step::Workload)),
             (SECOND, Event::Step(Step::Fault)),
@@ -220,7 +225,8 @@ impl Sim {
                 Some(Node::Controller(i)) => {
                     self.with_controller(i, |c, api, around| c.on_socket(end, what, api, around));
                 }
-                Some(Node::Past) => drop(self.replays.on_socket(end, what, &mut self.net)),
+                Some(Node::Past) => self.replays.on_socket(end, what, &mut self.net),
+                Some(Node::Strangers) => self.strangers.on_socket(end, what, &mut self.net),
                 Some(Node::Api) => self.api.on_socket(end, what, &mut self.net),
                 Some(Node::Clients) => {
                     let served = self.served();
@@ -269,7 +275,9 @@ impl Sim {
                 self.backends.on_timer(&mut self.ledger, &mut self.net);
                 self.check_arrivals();
             }
-            Node::Api | Node::Past => {}
+            Node::Past => self.replays.on_timer(&mut self.net),
+            Node::Strangers => self.strangers.on_timer(&self.served(), &mut self.net),
+            Node::Api => {}
         }
     }
 
@@ -515,7 +523,11 @@ impl Sim {
         self.is_healed = true;
         self.net.trace.say(self.net.now, "healed");
         self.net.heal();
+        self.replays.stop(&mut self.net);
+        self.strangers.stop(&mut self.net);
+        self.clients.heal();
         self.api.faults = Rate::Off;
+        self.api.restores = Rate::Off;
         self.backends.faults = Rate::Off;
         for i in 0..ROUTERS {
             self.restart(Node::Router(i));
@@ -530,7 +542,12 @@ impl Sim {
     fn summary(&mut self) -> Summary {
         let running = |r: &Router| r.process.as_ref().map_or(0, |p| p.worker.counters().requests);
         let mut injected = self.net.injected;
-        for more in [self.api.injected, self.backends.injected, self.clients.injected] {
+        for more in [
+            self.api.injected,
+            self.backends.injected,
+            self.clients.injected,
+            self.strangers.injected,
+        ] {
             injected.merge(&more);
         }
         injected.set(Fault::Replays, self.replays.sent);

@@ -473,7 +473,7 @@ impl Workload {
             });
         }
         let filters = self.filters(&matches);
-        if filters.redirect.is_some() {
+        if filters.redirect.is_some() || self.prng.chance(1, 24) {
             backends.clear();
         }
         Rule { matches, backends, filters }
