@@ -279,7 +279,6 @@ impl Worker {
         let exchange = Exchange::new(client, request, &forward.candidates);
         let Some(index) = self.exchanges.insert(exchange) else {
             self.counters.exhausted += 1;
-            sometimes(Mark::ExchangesFull);
             self.answer(turn.io, client, 503, true, forward.is_head, Some(chunk.buf));
             return None;
         };
@@ -312,7 +311,6 @@ impl Worker {
         if self.prepare_first(turn.io, index, out, payload, forward.rendered) {
             self.assign(turn, index);
         } else {
-            sometimes(Mark::HeadGrowsTooLong);
             self.fail(turn.io, index, 431);
         }
         rest

@@ -12,7 +12,6 @@ use crate::config::Snapshot;
 use crate::config::filter::{NO_FILTER, PathChange, Scheme, UrlAction, UrlFilter};
 use crate::config::snapshot::Route;
 use crate::limits::REQUEST_TIMEOUT_MS;
-use crate::stdx::marks::{Mark, sometimes};
 use crate::wire::http1::render::{self, AnswerShape, Forwarded, Location, Rewritten, SplitPath};
 use crate::wire::http1::{Edit, Framing, RequestHead};
 
@@ -127,7 +126,6 @@ impl Decision<'_> {
             self.render_filtered(route, picked.filter)
         };
         let Some(rendered) = rendered else {
-            sometimes(Mark::HeadGrowsTooLong);
             return self.answer(431, 0);
         };
         let head = self.head;

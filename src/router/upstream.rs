@@ -88,7 +88,6 @@ impl Worker {
                 continue;
             };
             let Some(endpoint) = self.endpoints.get(&address, self.tick) else {
-                sometimes(Mark::EndpointsFull);
                 self.counters.exhausted += 1;
                 return Err(503);
             };

@@ -420,9 +420,16 @@ impl Api {
             chunk(&mut conn.output, &line);
             if self.faults.happens(&mut self.prng) {
                 self.injected.add(Fault::ApiFaults);
-                let which = self.prng.below(5) as usize;
+                let which = self.prng.below(6) as usize;
                 let told = "tells twice";
-                let how = [told, told, "is cut in mid-line", "tells 410", "ends in order"];
+                let how = [
+                    told,
+                    told,
+                    "is cut in mid-line",
+                    "tells 410",
+                    "ends in order",
+                    "tells nonsense",
+                ];
                 sometimes(&format!("a watch {}", how[which]));
                 match which {
                     // Told twice.
@@ -439,6 +446,14 @@ impl Api {
                         let line = format!("{{\"type\":\"ERROR\",\"object\":{status}}}\n");
                         chunk(&mut conn.output, &line);
                         return conn.close = true;
+                    }
+                    // An object without a name; what was changed is told, too.
+                    5 => {
+                        let kinds = ["ADDED", "MODIFIED", "DELETED"];
+                        let kind = kinds[self.prng.below(3) as usize];
+                        let nameless = r#"{"metadata":{"uid":"x"},"spec":{}}"#;
+                        let line = format!("{{\"type\":\"{kind}\",\"object\":{nameless}}}\n");
+                        chunk(&mut conn.output, &line);
                     }
                     // The server ends the watch in order.
                     _ => {

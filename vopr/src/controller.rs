@@ -718,7 +718,8 @@ fn take_event(
             let key = Key::new(namespace, name).expect("names of the model are short");
             controller.delete(kind, &key);
         }
-        Event::Skipped { why, name, .. } => {
+        // Only the API server's nonsense has no name.
+        Event::Skipped { why, name, .. } if !name.is_empty() => {
             let text = format!("{} {name} was skipped: {why:?}", kind.name());
             around.net.trace.violated(around.net.now, "S3", text);
         }

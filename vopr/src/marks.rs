@@ -93,6 +93,7 @@ const CATALOGUE: &[&str] = &[
     "a watch ends in order",
     "a watch is cut in mid-line",
     "a watch tells 410",
+    "a watch tells nonsense",
     "a watch tells twice",
     "the Lease is answered with 409",
     "the Lease is answered with 429",
