@@ -28,6 +28,7 @@ pub mod marks;
 pub mod model;
 pub mod network;
 pub mod observer;
+pub mod parsed;
 pub mod pauses;
 pub mod replay;
 pub mod router;

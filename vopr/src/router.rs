@@ -11,6 +11,7 @@ use crate::marks::sometimes;
 use crate::model::object::{Endpoint, Kind, Spec};
 use crate::model::roster::SERVICE;
 use crate::network::{EndId, Ended, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
+use crate::parsed::Parsed;
 use crate::timeline::{Kind as Mark, Lane};
 use serval::config::codec::{Builder, Encoder, bind_name};
 use serval::config::report::{BindReport, Report};
@@ -534,16 +535,12 @@ impl Process {
 
 /// Puts a saved Snapshot into a storage; its identity.
 fn load(lines: &[Vec<u8>], writer: &mut Writer<'static>) -> Option<Identity> {
-    let mut document = zeroed_box::<Document>();
     let mut buffer = vec![0; MAX_RECORD_SIZE_BYTES as usize];
     let snapshot = writer.begin()?;
     snapshot.clear();
     let mut builder = Builder::new();
     for line in lines {
-        if !parse(line, &mut document) {
-            return None;
-        }
-        builder.record(document.root(), snapshot).ok()?;
+        builder.record(Parsed::of(line)?.root(), snapshot).ok()?;
     }
     builder.finish(snapshot, &mut buffer).ok()?;
     let identity = snapshot.identity;

@@ -2,10 +2,10 @@
 //! observedGeneration never falls; nothing is written that is so already.
 
 use crate::network::Network;
-use crate::router::parse;
+use crate::parsed::Parsed;
 use crate::workload::CONTROLLER;
-use serval::resource::document::{Document, Value};
-use serval::stdx::{Wall, zeroed_box};
+use serval::resource::document::Value;
+use serval::stdx::Wall;
 use serval::wire::json::JsonWriter;
 use std::collections::BTreeMap;
 
@@ -61,11 +61,10 @@ fn text(value: Value<'_>) -> String {
 
 fn said(status: &str) -> Said {
     let mut said = Said::default();
-    let mut document = zeroed_box::<Document>();
     if status.is_empty() {
         return said;
     }
-    assert!(parse(status.as_bytes(), &mut document), "a status is JSON");
+    let document = Parsed::of(status.as_bytes()).expect("a status is JSON");
     let root = document.root();
     let items = |v: Value<'_>, name: &str| -> Vec<String> {
         v.get(name).into_iter().flat_map(|l| l.items()).map(text).collect()
