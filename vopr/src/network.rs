@@ -8,7 +8,7 @@ use crate::faults::{Fault, Injected};
 use crate::seed::Rate;
 use crate::trace::Trace;
 use serval::stdx::Prng;
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 
@@ -89,6 +89,41 @@ pub enum Step {
     /// The endpoints of the routers' Service are written.
     Endpoints,
 }
+
+/// An event on its way. Those of one time happen in the order they were scheduled in.
+#[derive(Debug)]
+struct Scheduled {
+    at: Time,
+    sequence: u64,
+    event: Event,
+}
+
+impl Scheduled {
+    fn order(&self) -> u128 {
+        u128::from(self.at) << 64 | u128::from(self.sequence)
+    }
+}
+
+/// The earliest is the greatest: a heap gives it out first.
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.order().cmp(&self.order())
+    }
+}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.order() == other.order()
+    }
+}
+
+impl Eq for Scheduled {}
 
 /// How a direction ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +211,7 @@ pub struct NetworkFaults {
 #[derive(Debug)]
 pub struct Network {
     pub now: Time,
-    queue: BinaryHeap<Reverse<(Time, u64, Event)>>,
+    queue: BinaryHeap<Scheduled>,
     sequence: u64,
     streams: Streams,
     listening: BTreeSet<(Node, SocketAddr)>,
@@ -219,18 +254,18 @@ impl Network {
     /// Lets something happen at a time.
     pub fn schedule(&mut self, at: Time, event: Event) {
         self.sequence += 1;
-        self.queue.push(Reverse((at.max(self.now), self.sequence, event)));
+        let (at, sequence) = (at.max(self.now), self.sequence);
+        self.queue.push(Scheduled { at, sequence, event });
     }
 
     /// The next event of nodes or simulator; segments are delivered on the way.
     pub fn next(&mut self, until: Time) -> Option<Event> {
         loop {
-            let Reverse((at, _, _)) = self.queue.peek()?;
-            if *at > until {
+            if self.queue.peek()?.at > until {
                 self.now = until;
                 return None;
             }
-            let Reverse((at, _, event)) = self.queue.pop()?;
+            let Scheduled { at, event, .. } = self.queue.pop()?;
             self.now = at;
             match event {
                 Event::Segment(end) => {
@@ -491,6 +526,14 @@ impl Network {
         let Some(stream) = self.streams.get(id.stream) else { return Some(Ended::Reset) };
         let end = &stream.ends[usize::from(id.side)];
         end.ended.filter(|_| end.inbox.is_empty())
+    }
+
+    /// Bytes that wait to be read, and how the peer ended: [`Self::readable`], [`Self::ended`].
+    pub fn came(&self, id: EndId) -> (usize, Option<Ended>) {
+        let Some(stream) = self.streams.get(id.stream) else { return (0, Some(Ended::Reset)) };
+        let end = &stream.ends[usize::from(id.side)];
+        let readable = end.inbox.len();
+        (readable, end.ended.filter(|_| readable == 0))
     }
 
     /// Reads at most so many bytes.
