@@ -53,7 +53,7 @@ pub struct Api {
     pub setup: Setup,
     pub leases: Leases,
     pub running: bool,
-    conns: BTreeMap<EndId, Conn>,
+    conns: BTreeMap<EndId, Box<Conn>>,
     prng: Prng,
     pub faults: Rate,
     bookmarks: Rate,
@@ -90,9 +90,8 @@ fn event_line(change: &Change) -> String {
         (false, true) => "ADDED",
         (false, false) => "MODIFIED",
     };
-    let mut object = change.object.as_ref().clone();
-    object.version = change.version;
-    format!("{{\"type\":\"{kind}\",\"object\":{}}}\n", object.json())
+    let object = change.object.json_at(change.version);
+    format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n")
 }
 
 fn bookmark(version: u64, ends: bool) -> String {
@@ -253,7 +252,7 @@ impl Api {
         if what == SocketEvent::Accepted {
             let reader = Reader::new(false);
             let conn = Conn { reader, output: Vec::new(), watching: None, close: false };
-            self.conns.insert(end, conn);
+            self.conns.insert(end, Box::new(conn));
         }
         let Some(mut conn) = self.conns.remove(&end) else { return };
         let bytes = net.read(end, 1 << 20);
@@ -277,16 +276,14 @@ impl Api {
 
     /// Time passed: watches go on, some are cut.
     pub fn on_timer(&mut self, net: &mut Network) {
-        let ends: Vec<EndId> = self.conns.keys().copied().collect();
-        for end in ends {
-            let Some(mut conn) = self.conns.remove(&end) else { continue };
+        let mut conns = core::mem::take(&mut self.conns);
+        conns.retain(|end, conn| {
             if conn.watching.is_some() && !conn.close && self.prng.chance(2, 3) {
-                self.go_on(&mut conn);
+                self.go_on(conn);
             }
-            if flush(&mut conn, end, net) {
-                self.conns.insert(end, conn);
-            }
-        }
+            flush(conn, *end, net)
+        });
+        self.conns = conns;
         let at = net.now + self.prng.range(2 * MS, 30 * MS);
         net.schedule(at, Event::Step(Step::ApiTimer));
     }

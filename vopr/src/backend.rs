@@ -41,7 +41,7 @@ enum Then {
 /// All backends.
 #[expect(missing_debug_implementations, reason = "connections say nothing")]
 pub struct Backends {
-    conns: BTreeMap<EndId, Conn>,
+    conns: BTreeMap<EndId, Box<Conn>>,
     /// When tunnels go on.
     tunnels_at: Time,
     prng: Prng,
@@ -82,7 +82,7 @@ impl Backends {
                 ended: false,
                 tunnel: None,
             };
-            self.conns.insert(end, conn);
+            self.conns.insert(end, Box::new(conn));
         }
         self.serve(end, ledger, net);
     }

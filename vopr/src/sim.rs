@@ -213,7 +213,8 @@ impl Sim {
         if self.pauses.keeps(event, &self.net) {
             return;
         }
-        let stepped = node_of(event, &self.net).and_then(|node| self.walls.get(&node));
+        let walls = Some(&self.walls).filter(|walls| !walls.is_empty());
+        let stepped = walls.and_then(|walls| walls.get(&node_of(event, &self.net)?));
         set_wall(stepped.copied().unwrap_or(0));
         match event {
             Event::Socket(end, what) => match self.net.owner(end) {
