@@ -148,13 +148,12 @@ impl Place {
             if self.steps(report, updater, writer, net, done) {
                 continue;
             }
-            let bytes = net.read(self.end, self.machine.room().len());
-            if bytes.is_empty() {
+            let len = net.read_into(self.end, self.machine.room());
+            if len == 0 {
                 return net.ended(self.end).is_none_or(|e| e == Ended::Eof && self.waits());
             }
             self.active = net.now;
-            self.machine.room()[..bytes.len()].copy_from_slice(&bytes);
-            self.machine.received(bytes.len());
+            self.machine.received(len);
         }
     }
 

@@ -634,16 +634,14 @@ impl<const OUTPUT: usize> Socket<OUTPUT> {
             }
         }
         loop {
-            let room = self.client.room().len();
-            let bytes = net.read(end, room);
-            if bytes.is_empty() && net.ended(end).is_none() {
+            let len = net.read_into(end, self.client.room());
+            if len == 0 && net.ended(end).is_none() {
                 return Ok(None);
             }
-            self.client.room()[..bytes.len()].copy_from_slice(&bytes);
-            if let Some(answer) = self.client.received(bytes.len()) {
+            if let Some(answer) = self.client.received(len) {
                 return Ok(Some(answer));
             }
-            if bytes.is_empty() {
+            if len == 0 {
                 return Err(());
             }
         }

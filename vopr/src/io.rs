@@ -252,9 +252,8 @@ impl Driver {
         let at = chunk.range().end;
         let room = (IO_BUFFER_BYTES - IO_BUFFER_TAILROOM_BYTES) as usize - at;
         assert!(room > 0, "the core left no room to read into");
-        let bytes = net.read(wire.end, room.min(most));
-        self.memory[chunk.buf.index() as usize][at..at + bytes.len()].copy_from_slice(&bytes);
-        chunk.len += bytes.len() as u32;
+        let place = &mut self.memory[chunk.buf.index() as usize][at..at + room.min(most)];
+        chunk.len += net.read_into(wire.end, place) as u32;
         Found::Data(id, chunk)
     }
 }

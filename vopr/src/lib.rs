@@ -30,6 +30,7 @@ pub mod network;
 pub mod observer;
 pub mod parsed;
 pub mod pauses;
+pub mod pipe;
 pub mod replay;
 pub mod router;
 pub mod seed;
