@@ -260,7 +260,8 @@ impl<'d> Value<'d> {
 
     /// The member of that name, unless null.
     pub fn get(self, name: &str) -> Option<Value<'d>> {
-        self.items().find(|v| v.name() == name && !v.is_null())
+        let is_it = |e: &Entry| self.document.text.bytes(e.name) == name.as_bytes();
+        self.items().find(|v| v.entry().is_some_and(is_it) && !v.is_null())
     }
 
     /// The member at the end of a path of names.
