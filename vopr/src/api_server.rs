@@ -61,6 +61,8 @@ pub struct Api {
     uids: u64,
     pub lists: u64,
     pub status_writes: u64,
+    /// Where a status is written before it is stored.
+    pub status_buffer: Vec<u8>,
     pub injected: Injected,
 }
 
@@ -124,6 +126,7 @@ impl Api {
             uids: 0,
             lists: 0,
             status_writes: 0,
+            status_buffer: Vec::new(),
             injected: Injected::default(),
         }
     }
@@ -260,7 +263,7 @@ impl Api {
         while conn.watching.is_none() && !conn.close {
             match conn.reader.next(false, false) {
                 Next::Done(message) => self.request(&mut conn, &message, net.now),
-                Next::Head(_) => {}
+                Next::Head => {}
                 Next::More => break,
                 Next::Bad(_) => conn.close = true,
             }

@@ -324,7 +324,7 @@ impl Clients {
             let bodiless = conn.waiting.front().is_some_and(|w| w.1);
             match conn.reader.next(bodiless, ended == Some(Ended::Eof)) {
                 Next::More => break,
-                Next::Head(_) => conn.head_at = Some(net.now),
+                Next::Head => conn.head_at = Some(net.now),
                 Next::Done(message) if message.status() < 200 && message.status() != 101 => {}
                 Next::Done(message) => {
                     let at = conn.head_at.take().unwrap_or(net.now);

@@ -30,19 +30,22 @@ pub fn write_due(
     let (due, rest): (Vec<Order>, Vec<Order>) =
         core::mem::take(&mut process.orders).into_iter().partition(|o| o.due <= net.now);
     process.orders = rest;
+    let mut buffer = core::mem::take(&mut api.status_buffer);
+    buffer.resize(1 << 16, 0);
     for order in due {
         let is_cut = net.blocked_until(process.node, Node::Api).is_some();
         let fails = !api.running || is_cut || conflicts.happens(prng);
         if fails {
             net.injected.add(Fault::StatusConflicts);
         } else {
-            write(&order, api, net);
+            write(&order, &mut buffer, api, net);
         }
         process.controller.status_written(order.kind, &order.key, !fails);
     }
+    api.status_buffer = buffer;
 }
 
-fn write(order: &Order, api: &mut Api, net: &mut Network) {
+fn write(order: &Order, buffer: &mut [u8], api: &mut Api, net: &mut Network) {
     let kind = ModelKind::ALL[order.kind as usize];
     let (namespace, name) = (order.key.namespace.as_str(), order.key.name.as_str());
     let key = (kind, namespace.to_string(), name.to_string());
@@ -53,8 +56,7 @@ fn write(order: &Order, api: &mut Api, net: &mut Network) {
     let Some(wanted) = Parsed::of(order.body.as_bytes()) else {
         panic!("statuses are JSON: {}", order.body);
     };
-    let mut buffer = vec![0; 1 << 16];
-    let mut json = JsonWriter::new(&mut buffer);
+    let mut json = JsonWriter::new(buffer);
     let wall = clocks(net.now).wall;
     mark(&format!("{kind:?}"), wanted.root());
     let differs = merge(order.kind, before.root(), wanted.root(), CONTROLLER, wall, &mut json);
