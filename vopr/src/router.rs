@@ -473,9 +473,10 @@ impl Router {
         if process.admin.is_idle() {
             return;
         }
-        let report = process.report();
-        let (updater, writer) = (&mut process.updater, &mut process.writer);
-        let done = process.admin.serve(report, updater, writer, net);
+        let Process { boot_id, worker, admin, updater, writer, .. } = process;
+        let report =
+            |updater: &Updater, writer: &Writer<'static>| report(*boot_id, worker, updater, writer);
+        let done = admin.serve(&report, updater, writer, net);
         if done.refused_full {
             net.trace.event(net.now, "refused", self.index as u64, &[]);
         }
@@ -511,26 +512,24 @@ impl Router {
     }
 }
 
-impl Process {
-    /// What it serves.
-    pub fn report(&self) -> Report {
-        let (identity, source) = self.updater.served();
-        let mut report = Report {
-            boot_id: self.boot_id,
-            identity,
-            source,
-            ready: self.writer.all_passed() && source != Source::None,
-            ..Report::default()
-        };
-        report.binds.set_cap(serval::limits::MAX_CONFIG_BINDS);
-        let binds = self.writer.active().snapshot.binds.as_slice();
-        for (bind, result) in binds.iter().zip(self.worker.binds().results()) {
-            let errno = result.err().map_or(0, |e| e.0 as u32);
-            let pushed = report.binds.push(BindReport { id: bind_name(bind), errno });
-            pushed.expect("as many as a Snapshot has");
-        }
-        report
+/// What a process serves.
+fn report(boot_id: u64, worker: &Worker, updater: &Updater, writer: &Writer<'static>) -> Report {
+    let (identity, source) = updater.served();
+    let mut report = Report {
+        boot_id,
+        identity,
+        source,
+        ready: writer.all_passed() && source != Source::None,
+        ..Report::default()
+    };
+    report.binds.set_cap(serval::limits::MAX_CONFIG_BINDS);
+    let binds = writer.active().snapshot.binds.as_slice();
+    for (bind, result) in binds.iter().zip(worker.binds().results()) {
+        let errno = result.err().map_or(0, |e| e.0 as u32);
+        let pushed = report.binds.push(BindReport { id: bind_name(bind), errno });
+        pushed.expect("as many as a Snapshot has");
     }
+    report
 }
 
 /// Puts a saved Snapshot into a storage; its identity.

@@ -18,7 +18,6 @@ use crate::ledger::Ledger;
 use crate::marks::{self, sometimes};
 use crate::model::lookup::{FROM_BACKEND, FROM_CLIENT};
 use crate::model::secret::Pairs;
-use crate::model::table::Table;
 use crate::network::{Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::observer::Observer;
 use crate::pauses::{Pauses, node_of};
@@ -225,8 +224,8 @@ impl Sim {
                 Some(Node::Past) => drop(self.replays.on_socket(end, what, &mut self.net)),
                 Some(Node::Api) => self.api.on_socket(end, what, &mut self.net),
                 Some(Node::Clients) => {
-                    let served = self.served();
-                    let Sim { clients, ledger, net, .. } = self;
+                    let Sim { clients, ledger, net, tables, routers, .. } = self;
+                    let served = |i: usize| tables.adopted(&routers[i]);
                     let outcomes = clients.on_socket(end, what, &served, ledger, net);
                     self.check(outcomes);
                 }
@@ -263,8 +262,9 @@ impl Sim {
                 self.with_controller(i, |c, api, around| c.on_timer(number, api, around));
             }
             Node::Clients => {
-                let outcomes =
-                    self.clients.on_timer(&self.served(), &mut self.ledger, &mut self.net);
+                let Sim { clients, ledger, net, tables, routers, .. } = self;
+                let served = |i: usize| tables.adopted(&routers[i]);
+                let outcomes = clients.on_timer(&served, ledger, net);
                 self.check(outcomes);
             }
             Node::Backends => {
@@ -289,11 +289,6 @@ impl Sim {
         {
             replays.remember(published);
         }
-    }
-
-    /// What each router serves.
-    fn served(&self) -> [Rc<Table>; ROUTERS] {
-        core::array::from_fn(|i| self.tables.adopted(&self.routers[i]))
     }
 
     fn check(&mut self, outcomes: Vec<Outcome>) {
