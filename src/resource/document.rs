@@ -224,6 +224,7 @@ pub struct Value<'d> {
 }
 
 impl<'d> Value<'d> {
+    #[inline]
     fn entry(self) -> Option<&'d Entry> {
         self.document.entries.get(self.index)
     }
@@ -239,6 +240,7 @@ impl<'d> Value<'d> {
     }
 
     /// What it is.
+    #[inline]
     pub fn kind(self) -> Kind {
         self.entry().map_or(Kind::Null, |e| e.kind)
     }
@@ -373,6 +375,7 @@ pub struct Items<'d> {
 
 impl<'d> Iterator for Items<'d> {
     type Item = Value<'d>;
+    #[inline]
     fn next(&mut self) -> Option<Value<'d>> {
         let entry = self.document.entries.get(self.next)?;
         let value = Value { document: self.document, index: self.next };

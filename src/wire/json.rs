@@ -39,6 +39,7 @@ impl<'a> JsonWriter<'a> {
         self.len == 0
     }
 
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         let end = self.len + bytes.len();
         match self.out.get_mut(self.len..end) {
@@ -50,6 +51,7 @@ impl<'a> JsonWriter<'a> {
         }
     }
 
+    #[inline]
     fn value(&mut self) {
         if self.comma {
             self.put(b",");
@@ -58,6 +60,7 @@ impl<'a> JsonWriter<'a> {
     }
 
     /// `{`
+    #[inline]
     pub fn begin_object(&mut self) -> &mut Self {
         self.value();
         self.put(b"{");
@@ -66,6 +69,7 @@ impl<'a> JsonWriter<'a> {
     }
 
     /// `}`
+    #[inline]
     pub fn end_object(&mut self) -> &mut Self {
         self.put(b"}");
         self.comma = true;
@@ -88,6 +92,7 @@ impl<'a> JsonWriter<'a> {
     }
 
     /// A member's name; its value must follow.
+    #[inline]
     pub fn key(&mut self, name: &str) -> &mut Self {
         self.string(name);
         self.put(b":");
@@ -96,6 +101,7 @@ impl<'a> JsonWriter<'a> {
     }
 
     /// A string, escaped.
+    #[inline]
     pub fn string(&mut self, text: &str) -> &mut Self {
         self.value();
         self.put(b"\"");
@@ -158,6 +164,7 @@ impl<'a> JsonWriter<'a> {
     }
 
     /// `"key":"text"`.
+    #[inline]
     pub fn member(&mut self, key: &str, text: &str) -> &mut Self {
         self.key(key).string(text)
     }
@@ -167,6 +174,7 @@ impl<'a> JsonWriter<'a> {
         if text.is_empty() { self } else { self.member(key, text) }
     }
 
+    #[inline]
     fn escaped(&mut self, text: &str) {
         let bytes = text.as_bytes();
         // Mostly nothing is to be escaped. Without a branch per byte, many are looked at at once.
