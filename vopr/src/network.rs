@@ -227,6 +227,9 @@ pub struct Network {
     pub trace: Trace,
     /// Faults that happened.
     pub injected: Injected,
+    /// Pieces and ends that arrived, and timers that came up.
+    pub deliveries: u64,
+    pub timers: u64,
 }
 
 impl Network {
@@ -249,6 +252,8 @@ impl Network {
             window,
             trace,
             injected: Injected::default(),
+            deliveries: 0,
+            timers: 0,
         }
     }
 
@@ -270,6 +275,7 @@ impl Network {
             self.now = at;
             match event {
                 Event::Segment(end) => {
+                    self.deliveries += 1;
                     if let Some(event) = self.arrive(end) {
                         return Some(event);
                     }
@@ -285,7 +291,10 @@ impl Network {
                         return Some(event);
                     }
                 }
-                other => return Some(other),
+                other => {
+                    self.timers += 1;
+                    return Some(other);
+                }
             }
         }
     }

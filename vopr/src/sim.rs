@@ -554,6 +554,8 @@ impl Sim {
             is_live: self.is_over,
             hash: trace.hash(),
             events: trace.events,
+            deliveries: self.net.deliveries,
+            timers: self.net.timers,
             violations: core::mem::take(&mut trace.violations),
         }
     }
