@@ -53,7 +53,7 @@ pub struct Api {
     pub setup: Setup,
     pub leases: Leases,
     pub running: bool,
-    conns: BTreeMap<EndId, Conn>,
+    conns: BTreeMap<EndId, Box<Conn>>,
     prng: Prng,
     pub faults: Rate,
     /// The Lease goes between two requests.
@@ -63,6 +63,8 @@ pub struct Api {
     uids: u64,
     pub lists: u64,
     pub status_writes: u64,
+    /// Where a status is written before it is stored.
+    pub status_buffer: Vec<u8>,
     pub injected: Injected,
 }
 
@@ -92,9 +94,8 @@ fn event_line(change: &Change) -> String {
         (false, true) => "ADDED",
         (false, false) => "MODIFIED",
     };
-    let mut object = change.object.as_ref().clone();
-    object.version = change.version;
-    format!("{{\"type\":\"{kind}\",\"object\":{}}}\n", object.json())
+    let object = change.object.json_at(change.version);
+    format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n")
 }
 
 fn bookmark(version: u64, ends: bool) -> String {
@@ -128,6 +129,7 @@ impl Api {
             uids: 0,
             lists: 0,
             status_writes: 0,
+            status_buffer: Vec::new(),
             injected: Injected::default(),
         }
     }
@@ -256,7 +258,7 @@ impl Api {
         if what == SocketEvent::Accepted {
             let reader = Reader::new(false);
             let conn = Conn { reader, output: Vec::new(), watching: None, close: false };
-            self.conns.insert(end, conn);
+            self.conns.insert(end, Box::new(conn));
         }
         let Some(mut conn) = self.conns.remove(&end) else { return };
         let bytes = net.read(end, 1 << 20);
@@ -264,7 +266,7 @@ impl Api {
         while conn.watching.is_none() && !conn.close {
             match conn.reader.next(false, false) {
                 Next::Done(message) => self.request(&mut conn, &message, net.now),
-                Next::Head(_) => {}
+                Next::Head => {}
                 Next::More => break,
                 Next::Bad(_) => conn.close = true,
             }
@@ -280,16 +282,14 @@ impl Api {
 
     /// Time passed: watches go on, some are cut.
     pub fn on_timer(&mut self, net: &mut Network) {
-        let ends: Vec<EndId> = self.conns.keys().copied().collect();
-        for end in ends {
-            let Some(mut conn) = self.conns.remove(&end) else { continue };
+        let mut conns = core::mem::take(&mut self.conns);
+        conns.retain(|end, conn| {
             if conn.watching.is_some() && !conn.close && self.prng.chance(2, 3) {
-                self.go_on(&mut conn);
+                self.go_on(conn);
             }
-            if flush(&mut conn, end, net) {
-                self.conns.insert(end, conn);
-            }
-        }
+            flush(conn, *end, net)
+        });
+        self.conns = conns;
         let at = net.now + self.prng.range(2 * MS, 30 * MS);
         net.schedule(at, Event::Step(Step::ApiTimer));
     }

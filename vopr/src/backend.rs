@@ -41,7 +41,7 @@ enum Then {
 /// All backends.
 #[expect(missing_debug_implementations, reason = "connections say nothing")]
 pub struct Backends {
-    conns: BTreeMap<EndId, Conn>,
+    conns: BTreeMap<EndId, Box<Conn>>,
     /// When tunnels go on.
     tunnels_at: Time,
     prng: Prng,
@@ -82,7 +82,7 @@ impl Backends {
                 ended: false,
                 tunnel: None,
             };
-            self.conns.insert(end, conn);
+            self.conns.insert(end, Box::new(conn));
         }
         self.serve(end, ledger, net);
     }
@@ -113,9 +113,10 @@ impl Backends {
         while open && conn.output.is_empty() && conn.then == Then::GoOn && conn.tunnel.is_none() {
             match conn.reader.next(false, conn.ended) {
                 Next::More => break,
-                Next::Head(head) => {
-                    let has_body = matches!(head.word(0), "POST" | "PUT");
+                Next::Head => {
+                    let has_body = matches!(conn.reader.message().word(0), "POST" | "PUT");
                     if has_body && self.faults.happens(&mut self.prng) {
+                        let head = conn.reader.message().clone();
                         self.injected.add(Fault::BackendFaults);
                         self.answer(&mut conn, (&head, false), ledger, net);
                         // Who goes on reads the rest of the body, for nothing. (A cut without a

@@ -12,6 +12,7 @@ use crate::model::object::EDITED;
 use crate::model::table::Table;
 use crate::network::{EndId, Ended, Event, MS, Network, Node, SECOND, SocketEvent, Time};
 use crate::seed::{Options, Rate};
+use crate::sim::ROUTERS;
 use crate::target;
 use crate::tunnel::{self, Side, Tunnel};
 use crate::workload;
@@ -119,6 +120,9 @@ pub struct Outcome {
     pub was_told: bool,
 }
 
+/// What a router serves.
+pub type Served<'a> = dyn Fn(usize) -> Rc<Table> + 'a;
+
 /// All clients.
 #[expect(missing_debug_implementations, reason = "connections say nothing")]
 pub struct Clients {
@@ -169,7 +173,7 @@ impl Clients {
     /// Time passed: new connections, next requests; what was answered.
     pub fn on_timer(
         &mut self,
-        served: &[Rc<Table>],
+        served: &Served<'_>,
         ledger: &mut Ledger,
         net: &mut Network,
     ) -> Vec<Outcome> {
@@ -189,8 +193,8 @@ impl Clients {
         outcomes
     }
 
-    fn connect(&mut self, served: &[Rc<Table>], net: &mut Network) {
-        let router = self.prng.below(served.len() as u64) as usize;
+    fn connect(&mut self, served: &Served<'_>, net: &mut Network) {
+        let router = self.prng.below(ROUTERS as u64) as usize;
         let mut binds: Vec<SocketAddr> = net
             .listening(Node::Router(router))
             .into_iter()
@@ -199,12 +203,13 @@ impl Clients {
         if binds.is_empty() {
             return;
         }
-        if !self.prng.chance(1, 8) && binds.iter().any(|&a| target::is_served(&served[router], a)) {
-            binds.retain(|&a| target::is_served(&served[router], a));
+        let table = served(router);
+        if !self.prng.chance(1, 8) && binds.iter().any(|&a| target::is_served(&table, a)) {
+            binds.retain(|&a| target::is_served(&table, a));
         }
         let address = binds[self.prng.below(binds.len() as u64) as usize];
         let server_name = workload::is_tls_port(address.port()).then(|| {
-            let host = target::pick(&mut self.prng, &served[router], address).host;
+            let host = target::pick(&mut self.prng, &table, address).host;
             let random = self.prng.below(8) == 0;
             if random { ["", "nobody.net"][self.prng.below(2) as usize].to_string() } else { host }
         });
@@ -243,7 +248,7 @@ impl Clients {
         &mut self,
         end: EndId,
         what: SocketEvent,
-        served: &[Rc<Table>],
+        served: &Served<'_>,
         ledger: &mut Ledger,
         net: &mut Network,
     ) -> Vec<Outcome> {
@@ -265,7 +270,7 @@ impl Clients {
     }
 
     /// Sends what is to be sent.
-    fn act(&mut self, end: EndId, served: &[Rc<Table>], ledger: &mut Ledger, net: &mut Network) {
+    fn act(&mut self, end: EndId, served: &Served<'_>, ledger: &mut Ledger, net: &mut Network) {
         let Some(conn) = self.conns.get_mut(&end) else { return };
         let too_long =
             net.now - conn.began > 30 * SECOND || self.stopped && conn.waiting.is_empty();
@@ -296,8 +301,8 @@ impl Clients {
             let stamp = format!("{}.{}", end.stream, self.next);
             self.next += 1;
             self.requests += 1;
-            let table = &served[conn.router];
-            let request = request(&mut self.prng, &stamp, conn, table);
+            let table = served(conn.router);
+            let request = request(&mut self.prng, &stamp, conn, &table);
             let mut request = Request { sent_at: net.now, ..request };
             if conn.upgrades && conn.left == 0 {
                 (request.is_upgrade, request.method) = (true, "GET");
@@ -334,7 +339,7 @@ impl Clients {
             let bodiless = conn.waiting.front().is_some_and(|w| w.1);
             match conn.reader.next(bodiless, ended == Some(Ended::Eof)) {
                 Next::More => break,
-                Next::Head(_) => conn.head_at = Some(net.now),
+                Next::Head => conn.head_at = Some(net.now),
                 Next::Done(message) if message.status() < 200 && message.status() != 101 => {}
                 Next::Done(message) => {
                     let at = conn.head_at.take().unwrap_or(net.now);

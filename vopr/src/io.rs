@@ -56,6 +56,45 @@ impl Wire {
     }
 }
 
+/// The connections by the worker's index, which is small: an array is the quickest.
+#[derive(Debug, Default)]
+struct Wires(Vec<Option<Wire>>);
+
+impl Wires {
+    fn get(&self, index: u32) -> Option<&Wire> {
+        self.0.get(index as usize)?.as_ref()
+    }
+
+    fn get_mut(&mut self, index: u32) -> Option<&mut Wire> {
+        self.0.get_mut(index as usize)?.as_mut()
+    }
+
+    /// What had the index before.
+    fn insert(&mut self, index: u32, wire: Wire) -> Option<Wire> {
+        let len = self.0.len().max(index as usize + 1);
+        self.0.resize_with(len, || None);
+        self.0[index as usize].replace(wire)
+    }
+
+    fn remove(&mut self, index: u32) -> Option<Wire> {
+        self.0.get_mut(index as usize)?.take()
+    }
+
+    /// Those that there are, in the order of their indices.
+    fn all(&self) -> impl Iterator<Item = (u32, &Wire)> {
+        (0..).zip(&self.0).filter_map(|(index, wire)| Some((index, wire.as_ref()?)))
+    }
+
+    /// The first one from `from` on that is wanted, or the first one before it.
+    fn in_turn(&self, from: u32, wanted: impl Fn(&Wire) -> bool) -> Option<u32> {
+        let is_wanted = |wire: &Option<Wire>| wire.as_ref().is_some_and(&wanted);
+        let from = self.0.len().min(from as usize);
+        let (before, behind) = self.0.split_at(from);
+        let found = behind.iter().position(is_wanted).map(|at| from + at);
+        Some(found.or_else(|| before.iter().position(is_wanted))? as u32)
+    }
+}
+
 /// What is to be told to the worker.
 #[derive(Clone, Copy, Debug)]
 pub enum Told {
@@ -84,7 +123,7 @@ pub struct Driver {
     pub node: Node,
     memory: Vec<Vec<u8>>,
     free: Vec<Buf>,
-    pub wires: BTreeMap<u32, Wire>,
+    wires: Wires,
     pub events: VecDeque<(ConnId, Told)>,
     pub bound: BTreeMap<u16, SocketAddr>,
     /// Binds whose connections begin with a hello.
@@ -104,7 +143,7 @@ impl Driver {
             node,
             memory: (0..buffers).map(|_| vec![0xee; IO_BUFFER_BYTES as usize]).collect(),
             free: (0..buffers).rev().map(Buf::new).collect(),
-            wires: BTreeMap::new(),
+            wires: Wires::default(),
             events: VecDeque::new(),
             bound: BTreeMap::new(),
             tls: BTreeSet::new(),
@@ -116,20 +155,20 @@ impl Driver {
 
     /// Buffers in the pool, in the driver's hands, and all.
     pub fn buffers(&self) -> (usize, usize, usize) {
-        let held = self.wires.values().map(|w| w.queue.len() + usize::from(w.more.is_some()));
+        let held = self.wires.all().map(|(_, w)| w.queue.len() + usize::from(w.more.is_some()));
         (self.free.len(), held.sum(), self.memory.len())
     }
 
     /// The connection of an end.
     pub fn conn(&self, end: EndId) -> Option<ConnId> {
-        let found = self.wires.iter().find(|(_, w)| w.end == end);
-        found.map(|(&index, w)| ConnId { index, generation: w.generation })
+        let found = self.wires.all().find(|(_, w)| w.end == end);
+        found.map(|(index, w)| ConnId { index, generation: w.generation })
     }
 
     /// A connection that was asked for is open; whether the worker is to be told.
     pub fn opened(&mut self, end: EndId) -> Option<ConnId> {
         let id = self.conn(end)?;
-        self.wires.get_mut(&id.index)?.is_open = true;
+        self.wires.get_mut(id.index)?.is_open = true;
         Some(id)
     }
 
@@ -141,7 +180,7 @@ impl Driver {
 
     /// Writes what waits, as far as the window lets it.
     pub fn flush(&mut self, index: u32, net: &mut Network) {
-        let Some(wire) = self.wires.get_mut(&index) else { return };
+        let Some(wire) = self.wires.get_mut(index) else { return };
         let id = ConnId { index, generation: wire.generation };
         let had = !wire.queue.is_empty();
         while let Some(chunk) = wire.queue.front_mut() {
@@ -178,7 +217,7 @@ impl Driver {
 
     /// Answers a hello; nothing was sent before, so that the window takes it.
     pub fn greet(&mut self, id: ConnId, line: &str, net: &mut Network) {
-        let Some(wire) = self.wires.get(&id.index) else { return };
+        let Some(wire) = self.wires.get(id.index) else { return };
         let taken = net.write(wire.end, line.as_bytes());
         assert!(taken.is_none_or(|taken| taken == line.len()), "a window has room for a line");
     }
@@ -186,17 +225,14 @@ impl Driver {
     /// Data or an end for some connection, each in turn.
     pub fn read(&mut self, net: &mut Network, most: usize) -> Found {
         let waits = |w: &Wire| {
-            let data = net.readable(w.end) > 0;
-            let end = net.ended(w.end).is_some() && !w.is_end_told;
-            let reset = net.ended(w.end) == Some(crate::network::Ended::Reset);
-            w.is_open && ((data || end) && !w.is_paused || end && reset)
+            let (readable, ended) = if w.is_open { net.came(w.end) } else { (0, None) };
+            let end = ended.is_some() && !w.is_end_told;
+            let reset = ended == Some(crate::network::Ended::Reset);
+            (readable > 0 || end) && !w.is_paused || end && reset
         };
-        let later = self.wires.range(self.turn..).chain(self.wires.range(..self.turn));
-        let Some(index) = later.filter(|(_, w)| waits(w)).map(|(&i, _)| i).next() else {
-            return Found::Nothing;
-        };
+        let Some(index) = self.wires.in_turn(self.turn, waits) else { return Found::Nothing };
         self.turn = index + 1;
-        let Some(wire) = self.wires.get_mut(&index) else { return Found::Nothing };
+        let Some(wire) = self.wires.get_mut(index) else { return Found::Nothing };
         let id = ConnId { index, generation: wire.generation };
         if net.readable(wire.end) == 0 {
             wire.is_end_told = true;
@@ -216,9 +252,8 @@ impl Driver {
         let at = chunk.range().end;
         let room = (IO_BUFFER_BYTES - IO_BUFFER_TAILROOM_BYTES) as usize - at;
         assert!(room > 0, "the core left no room to read into");
-        let bytes = net.read(wire.end, room.min(most));
-        self.memory[chunk.buf.index() as usize][at..at + bytes.len()].copy_from_slice(&bytes);
-        chunk.len += bytes.len() as u32;
+        let place = &mut self.memory[chunk.buf.index() as usize][at..at + room.min(most)];
+        chunk.len += net.read_into(wire.end, place) as u32;
         Found::Data(id, chunk)
     }
 }
@@ -232,7 +267,7 @@ pub struct Face<'a> {
 
 impl Face<'_> {
     fn wire(&mut self, id: ConnId) -> &mut Wire {
-        let wire = self.driver.wires.get_mut(&id.index).expect("a connection of the driver");
+        let wire = self.driver.wires.get_mut(id.index).expect("a connection of the driver");
         assert_eq!(wire.generation, id.generation, "the core uses live handles");
         wire
     }
@@ -303,7 +338,7 @@ impl Io for Face<'_> {
 
     fn close(&mut self, id: ConnId, how: Close) {
         self.wire(id);
-        let mut wire = self.driver.wires.remove(&id.index).expect("just looked at");
+        let mut wire = self.driver.wires.remove(id.index).expect("just looked at");
         self.driver.release(&mut wire);
         self.driver.events.retain(|(i, _)| *i != id);
         self.net.close(wire.end, how == Close::Reset);

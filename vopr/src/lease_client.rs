@@ -7,14 +7,14 @@ use crate::api_server::Api;
 use crate::faults::Fault;
 use crate::marks::sometimes;
 use crate::network::{Event, MS, Network, Node, SECOND, Step, Time};
-use crate::router::{clocks, parse};
+use crate::parsed::Parsed;
+use crate::router::clocks;
 use crate::seed::Rate;
 use serval::controller::reign::{Change, Reign};
 use serval::kube::Trouble;
 use serval::kube::lease::{Held, Input, LeaseEpoch, Output};
 use serval::kube::request::Method;
 use serval::limits::ENDPOINT_SYNC_PERIOD_MS;
-use serval::resource::document::Document;
 use serval::stdx::{Duration, Prng, zeroed_box};
 
 /// A request's way.
@@ -90,11 +90,10 @@ impl LeaseClient {
 
     fn take_answer(&mut self, answer: Result<(u16, String), Trouble>, net: &Network) {
         let now = clocks(net.now);
-        let mut document = zeroed_box::<Document>();
+        let document = answer.as_ref().ok().and_then(|(_, body)| Parsed::of(body.as_bytes()));
         let input = match &answer {
-            Ok((status, body)) => {
-                let is_json = parse(body.as_bytes(), &mut document);
-                let document = is_json.then_some(&*document);
+            Ok((status, _)) => {
+                let document = document.as_deref();
                 Input::Answer { status: *status, retry_after_ms: 0, document }
             }
             Err(trouble) => Input::Failed(*trouble),

@@ -18,7 +18,6 @@ use crate::ledger::Ledger;
 use crate::marks::{self, sometimes};
 use crate::model::lookup::{FROM_BACKEND, FROM_CLIENT};
 use crate::model::secret::Pairs;
-use crate::model::table::Table;
 use crate::network::{Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::observer::Observer;
 use crate::pauses::{Pauses, node_of};
@@ -217,7 +216,8 @@ impl Sim {
         if self.pauses.keeps(event, &self.net) {
             return;
         }
-        let stepped = node_of(event, &self.net).and_then(|node| self.walls.get(&node));
+        let walls = Some(&self.walls).filter(|walls| !walls.is_empty());
+        let stepped = walls.and_then(|walls| walls.get(&node_of(event, &self.net)?));
         set_wall(stepped.copied().unwrap_or(0));
         match event {
             Event::Socket(end, what) => match self.net.owner(end) {
@@ -229,8 +229,8 @@ impl Sim {
                 Some(Node::Strangers) => self.strangers.on_socket(end, what, &mut self.net),
                 Some(Node::Api) => self.api.on_socket(end, what, &mut self.net),
                 Some(Node::Clients) => {
-                    let served = self.served();
-                    let Sim { clients, ledger, net, .. } = self;
+                    let Sim { clients, ledger, net, tables, routers, .. } = self;
+                    let served = |i: usize| tables.adopted(&routers[i]);
                     let outcomes = clients.on_socket(end, what, &served, ledger, net);
                     self.check(outcomes);
                 }
@@ -267,8 +267,9 @@ impl Sim {
                 self.with_controller(i, |c, api, around| c.on_timer(number, api, around));
             }
             Node::Clients => {
-                let outcomes =
-                    self.clients.on_timer(&self.served(), &mut self.ledger, &mut self.net);
+                let Sim { clients, ledger, net, tables, routers, .. } = self;
+                let served = |i: usize| tables.adopted(&routers[i]);
+                let outcomes = clients.on_timer(&served, ledger, net);
                 self.check(outcomes);
             }
             Node::Backends => {
@@ -295,11 +296,6 @@ impl Sim {
         {
             replays.remember(published);
         }
-    }
-
-    /// What each router serves.
-    fn served(&self) -> [Rc<Table>; ROUTERS] {
-        core::array::from_fn(|i| self.tables.adopted(&self.routers[i]))
     }
 
     fn check(&mut self, outcomes: Vec<Outcome>) {
@@ -574,6 +570,8 @@ impl Sim {
             is_live: self.is_over,
             hash: trace.hash(),
             events: trace.events,
+            deliveries: self.net.deliveries,
+            timers: self.net.timers,
             violations: core::mem::take(&mut trace.violations),
         }
     }
