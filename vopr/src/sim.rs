@@ -277,7 +277,11 @@ impl Sim {
                 self.check_arrivals();
             }
             Node::Past => self.replays.on_timer(&mut self.net),
-            Node::Strangers => self.strangers.on_timer(&self.served(), &mut self.net),
+            Node::Strangers => {
+                let Sim { strangers, net, tables, routers, .. } = self;
+                let served = |i: usize| tables.adopted(&routers[i]);
+                strangers.on_timer(&served, net);
+            }
             Node::Api => {}
         }
     }
