@@ -3,8 +3,10 @@
 //!
 //! In: changes of the workload, requests of the product's watch machines. Out: answers, with
 //! bookmarks, stale lists, 410 as status and in the stream, 429, cuts in mid-line, duplicates.
-//! Status writes and the Lease do not come over HTTP: they are calls, with conflicts and delays.
+//! Status writes and the Lease do not come over HTTP: they are calls, with conflicts and delays, of
+//! the same methods and paths.
 
+use crate::checkers::s10;
 use crate::faults::{Fault, Injected};
 use crate::http::{Message, Next, Reader};
 use crate::lease_api::Leases;
@@ -260,7 +262,7 @@ impl Api {
         conn.reader.feed(&bytes);
         while conn.watching.is_none() && !conn.close {
             match conn.reader.next(false, false) {
-                Next::Done(message) => self.request(&mut conn, &message, net.now),
+                Next::Done(message) => self.request(&mut conn, &message, net),
                 Next::Head(_) => {}
                 Next::More => break,
                 Next::Bad(_) => conn.close = true,
@@ -291,8 +293,11 @@ impl Api {
         net.schedule(at, Event::Step(Step::ApiTimer));
     }
 
-    fn request(&mut self, conn: &mut Conn, message: &Message, _now: Time) {
+    fn request(&mut self, conn: &mut Conn, message: &Message, net: &mut Network) {
         let target = message.word(1).to_string();
+        if !s10::permits(message.word(0), &target, net) {
+            return answer(conn, 403, &status_json(403, "Forbidden"), "");
+        }
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
         let name = path.rsplit('/').next().unwrap_or("");
         let get = |name: &str| {

@@ -13,6 +13,7 @@ pub mod l2;
 pub mod l3;
 pub mod l4;
 pub mod s1;
+pub mod s10;
 pub mod s2;
 pub mod s3;
 pub mod s5;
