@@ -4,7 +4,7 @@
 //! writes, an epoch from the model's Lease. A crash drops it all.
 
 use crate::api_server::{Api, api_address};
-use crate::checkers::{l4, s3, s5, s9};
+use crate::checkers::{l4, s3, s5, s6, s9};
 use crate::lease_client::LeaseClient;
 use crate::model::object::{Kind as ModelKind, Object};
 use crate::model::roster::{Roster, SERVICE};
@@ -363,6 +363,10 @@ impl Process {
             let published = self.controller.published().expect("just published");
             let exact = self.is_exact();
             around.counts.compared += u64::from(exact);
+            if !self.setup.is_foreign {
+                let told = self.watchers.iter().flat_map(|w| w.shadow.told().cloned());
+                s6::published(published, &told.collect::<Vec<_>>(), around.net);
+            }
             let told = (&self.objects()[..], self.pairs(), self.setup);
             let table = s3::published(published, told, exact, around.net);
             around.tables.publish(published.identity.checksum, Rc::new(table));

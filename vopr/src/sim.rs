@@ -9,7 +9,7 @@ mod converge;
 use crate::api_server::Api;
 use crate::backend::Backends;
 use crate::capacities::small;
-use crate::checkers::{d1, d3, d4, d7, d9, d11, d13, l1, l2, l3, l4, s1};
+use crate::checkers::{d1, d3, d4, d7, d9, d11, d13, l1, l2, l3, l4, s1, s6};
 use crate::client::{Clients, Outcome};
 use crate::controller::{Around, Counts, Process};
 use crate::controllers::{CONTROLLERS, Controllers};
@@ -334,6 +334,7 @@ impl Sim {
                 self.ledger.trailed += u64::from(came);
                 self.sums.tunnels += u64::from(response.status == 101);
             }
+            s6::answered(&outcome, router, &self.tables, &mut self.net);
             d1::answered(&outcome, router, &self.tables, &mut self.net);
             if let Some(since) = self.converged {
                 let table = self.tables.adopted(router);

@@ -17,5 +17,6 @@ pub mod s10;
 pub mod s2;
 pub mod s3;
 pub mod s5;
+pub mod s6;
 pub mod s7;
 pub mod s9;
