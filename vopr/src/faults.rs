@@ -31,11 +31,12 @@ pub enum Fault {
     Drains,
     ClockSteps,
     RouterPauses,
+    Abandoned,
 }
 
 impl Fault {
     /// All, in the order of their numbers.
-    pub const ALL: [Fault; 28] = [
+    pub const ALL: [Fault; 29] = [
         Fault::TinyPieces,
         Fault::Stalls,
         Fault::Resets,
@@ -64,6 +65,7 @@ impl Fault {
         Fault::Drains,
         Fault::ClockSteps,
         Fault::RouterPauses,
+        Fault::Abandoned,
     ];
 
     /// What happens each time.
@@ -96,6 +98,7 @@ impl Fault {
             Fault::Drains => "drains of routers",
             Fault::ClockSteps => "steps of wall clocks",
             Fault::RouterPauses => "pauses of routers",
+            Fault::Abandoned => "control planes that end for good",
             Fault::OverCapacity => "objects refused over capacity",
         }
     }

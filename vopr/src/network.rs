@@ -85,6 +85,8 @@ pub enum Step {
     /// A process that is paused goes on.
     Resume(Node),
     Heal,
+    /// The control plane ends for good.
+    Abandon,
     Check,
     /// The endpoints of the routers' Service are written.
     Endpoints,

@@ -83,6 +83,8 @@ pub struct Router {
     /// The number of its node.
     pub on: u8,
     pub process: Option<Process>,
+    /// A port that its next process cannot bind at first; 0: none.
+    pub fails_at: u16,
     /// Lines of the saved Snapshot.
     pub file: Vec<Vec<u8>>,
     fence: s2::Fence,
@@ -150,6 +152,7 @@ impl Router {
             index,
             on: 0,
             process: None,
+            fails_at: 0,
             file: Vec::new(),
             fence: s2::Fence::default(),
             adopted: Vec::new(),
@@ -190,11 +193,13 @@ impl Router {
         let mut worker = zeroed_box::<Worker>();
         let options = Options { allow_loopback: false };
         worker.init(&self.capacities, options, self.prng.next_u64(), Instant(net.now));
+        let mut driver = Driver::new(self.node(), self.capacities.max_io_buffers);
+        driver.failing_port = self.fails_at;
         let process = Process {
             number: self.prng.next_u64(),
             boot_id: self.prng.next_u64(),
             worker,
-            driver: Driver::new(self.node(), self.capacities.max_io_buffers),
+            driver,
             reader: storage.0.reader().expect("a seat is left"),
             writer,
             storage,
@@ -510,6 +515,16 @@ impl Router {
 }
 
 impl Process {
+    /// Whether the state file is written of all that is served.
+    pub fn is_saved(&self) -> bool {
+        self.save_at.is_none()
+    }
+
+    /// Whether nobody is at its admin port.
+    pub fn is_left_alone(&self) -> bool {
+        self.admin.is_idle()
+    }
+
     /// What it serves.
     pub fn report(&self) -> Report {
         let (identity, source) = self.updater.served();

@@ -90,6 +90,8 @@ pub struct Options {
     pub clock_steps: Rate,
     pub router_pauses: Rate,
     pub over_capacity: bool,
+    /// The control plane ends for good, where else all is healed.
+    pub abandoned: bool,
     /// Routers are found by endpoints, and Gateways have the addresses of their nodes.
     pub in_nodes: bool,
     /// Client connections at once.
@@ -133,6 +135,7 @@ pub const SWITCHES: &[(&str, Switch)] = &[
     ("clock_steps", |o| o.clock_steps = Rate::Off),
     ("router_pauses", |o| o.router_pauses = Rate::Off),
     ("over_capacity", |o| o.over_capacity = false),
+    ("abandoned", |o| o.abandoned = false),
 ];
 
 impl Options {
@@ -175,6 +178,7 @@ impl Options {
             drains: Rate::pick(p),
             clock_steps: Rate::pick(p),
             router_pauses: Rate::pick(p),
+            abandoned: p.chance(1, 6),
             canary,
             until_ms: UNTIL_MS,
         }
@@ -212,7 +216,7 @@ impl Options {
             Fault::Replays => on(self.replays),
             Fault::OverCapacity => self.over_capacity,
             Fault::Moves => self.in_nodes && on(self.router_crashes),
-            Fault::Silence => self.in_nodes,
+            Fault::Silence => self.in_nodes && !self.abandoned,
             Fault::SecondControllers => on(self.several),
             Fault::ControllerPauses => on(self.pauses),
             Fault::Isolations => on(self.isolations),
@@ -221,6 +225,7 @@ impl Options {
             Fault::Drains => on(self.drains),
             Fault::ClockSteps => on(self.clock_steps),
             Fault::RouterPauses => on(self.router_pauses),
+            Fault::Abandoned => self.abandoned,
         }
     }
 

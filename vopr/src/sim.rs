@@ -4,6 +4,7 @@
 //! faults; then liveness: faults are healed, objects stop changing, and the routers must come to
 //! the final state and stay there.
 
+mod abandoned;
 mod converge;
 
 use crate::api_server::Api;
@@ -52,6 +53,8 @@ const CALM: Time = 3 * SECOND;
 /// Then a router is silent for so long; its addresses are gone after `HEARD_NO_MORE`.
 const SILENCE: Time = 15 * SECOND;
 const HEARD_NO_MORE: Time = 11 * SECOND;
+/// A control plane that ends for good does so within so long after the last change.
+const LAST_WORDS: Time = 20 * SECOND;
 /// Statuses follow what is served within so long.
 const FOLLOW: Time = 5 * SECOND;
 /// A watch that the server answered with errors may come back so late (BACKOFF_ERROR_MAX_MS).
@@ -97,6 +100,8 @@ pub struct Sim {
     silent_from: Time,
     /// (pushes, status writes, swaps) then.
     settled: (u64, u64, u64),
+    /// The control plane is gone for good.
+    alone: Option<abandoned::Alone>,
     is_over: bool,
     /// Fills the timeline, if there is one.
     observer: Option<Observer>,
@@ -161,6 +166,7 @@ impl Sim {
             calm: Calm::Whole,
             silent_from: Time::MAX / 2,
             settled: (0, 0, 0),
+            alone: None,
             is_over: false,
             observer: None,
         }
@@ -334,12 +340,12 @@ impl Sim {
                 self.ledger.trailed += u64::from(came);
                 self.sums.tunnels += u64::from(response.status == 101);
             }
-            s6::answered(&outcome, router, &self.tables, &mut self.net);
             d1::answered(&outcome, router, &self.tables, &mut self.net);
             if let Some(since) = self.converged {
                 let table = self.tables.adopted(router);
                 self.sums.owed += u64::from(l3::answered(&outcome, &table, since, &mut self.net));
             }
+            self.check_alone(&outcome);
             if let Some(observer) = &mut self.observer {
                 let is_failing = self.net.trace.violations.len() > before;
                 observer.answered(&outcome, self.net.now, is_failing);
@@ -356,6 +362,7 @@ impl Sim {
             // The client may have given up and be forgotten.
             let Some(request) = self.ledger.requests.get(&arrival.stamp) else { continue };
             let router = &self.routers[request.router];
+            s6::arrived(&arrival, request, router, &self.tables, &mut self.net);
             let rewritten = d1::arrived(&arrival, request, router, &self.tables, &mut self.net);
             self.sums.rewritten += u64::from(rewritten);
         }
@@ -389,6 +396,8 @@ impl Sim {
             Step::Status(_) | Step::Lease(_) => self.at_api_server(step),
             Step::Resume(node) => self.resume(node),
             Step::Heal => self.heal(),
+            Step::Abandon => self.abandon(),
+            Step::Check if self.alone.is_some() => self.look_after(),
             Step::Check => self.converge(),
             Step::Endpoints => self.write_endpoints(),
         }
@@ -503,6 +512,7 @@ impl Sim {
                 }
                 self.look(i);
             }
+            Node::Controller(_) | Node::Api if self.alone.is_some() => {}
             Node::Controller(i) if self.controllers.0[i].is_none() => {
                 self.start_controller(i);
             }
@@ -526,7 +536,12 @@ impl Sim {
         }
         self.heal_controllers();
         self.restart(Node::Api);
-        self.net.schedule(self.net.now + SECOND, Event::Step(Step::Check));
+        let now = self.net.now;
+        if self.options.abandoned {
+            let at = now + self.prng.below(LAST_WORDS);
+            return self.net.schedule(at, Event::Step(Step::Abandon));
+        }
+        self.net.schedule(now + SECOND, Event::Step(Step::Check));
     }
 
     fn summary(&mut self) -> Summary {

@@ -31,6 +31,8 @@ pub struct Sums {
     pub tunnels_whole: u64,
     /// Requests that L3 demands an answer of a backend for.
     pub owed: u64,
+    /// Of SS, without a control plane.
+    pub owed_alone: u64,
 }
 
 /// What a run was.

@@ -352,8 +352,9 @@ impl Workload {
                 Spec::Grant { of: Referrer::Gateways, from: self.place_of(Kind::Gateway, api), to }
             }
             _ => {
-                let tier = self.of(&["front", "back"]).to_string();
-                Spec::Namespace { labels: vec![("tier".into(), tier)] }
+                let tier = self.of(&["front", "front", "back", ""]).to_string();
+                let labels = vec![("tier".to_string(), tier)];
+                Spec::Namespace { labels: labels.into_iter().filter(|l| !l.1.is_empty()).collect() }
             }
         }
     }

@@ -20,3 +20,4 @@ pub mod s5;
 pub mod s6;
 pub mod s7;
 pub mod s9;
+pub mod ss;

@@ -6,7 +6,7 @@
 //! Written from the specification's text beside the model, whose flaws it must not share: it looks
 //! at the objects as told and the Snapshot as published, one reference at a time.
 
-use crate::client::Outcome;
+use crate::ledger::{Arrival, Request};
 use crate::model::object::*;
 use crate::network::{Network, Time};
 use crate::router::Router;
@@ -190,11 +190,16 @@ fn takes(hostname: &str, host: &str) -> bool {
     if host.is_empty() { hostname.is_empty() } else { meet(hostname, host) }
 }
 
-/// Listener isolation: a backend's answer is of a rule that is attached to the listener which is
+/// Listener isolation: what a backend gets is by a rule that is attached to the listener which is
 /// the most specific for the request's host, in some generation that was served meanwhile.
-pub fn answered(outcome: &Outcome, router: &Router, tables: &Tables, net: &mut Network) {
-    let (request, Some(response)) = (&outcome.request, &outcome.response) else { return };
-    let Some(backend) = &response.backend else { return };
+pub fn arrived(
+    arrival: &Arrival,
+    request: &Request,
+    router: &Router,
+    tables: &Tables,
+    net: &mut Network,
+) {
+    let backend = &arrival.backend;
     let mut seen = Vec::new();
     for (at, entry) in router.adopted.iter().enumerate() {
         let until = router.adopted.get(at + 1).map_or(Time::MAX, |next| next.0);
@@ -219,8 +224,8 @@ pub fn answered(outcome: &Outcome, router: &Router, tables: &Tables, net: &mut N
     }
     let (index, stamp, host) = (router.index, &request.stamp, &request.host);
     let text = format!(
-        "router {index}: {stamp} for {host:?} at {} was answered by {backend}, which no rule has \
-         at its listener {seen:?}",
+        "router {index}: {stamp} for {host:?} at {} went to {backend}, which no rule has at its \
+         listener {seen:?}",
         request.address
     );
     net.trace.violated(net.now, "S6", text);
