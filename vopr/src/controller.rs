@@ -4,7 +4,7 @@
 //! writes, an epoch from the model's Lease. A crash drops it all.
 
 use crate::api_server::{Api, api_address};
-use crate::checkers::{l4, s3, s5, s6, s9};
+use crate::checkers::{l4, s3, s5, s6, s8, s9};
 use crate::lease_client::LeaseClient;
 use crate::model::object::{Kind as ModelKind, Object};
 use crate::model::roster::{Roster, SERVICE};
@@ -359,17 +359,7 @@ impl Process {
             self.routers.follow(&self.watchers[ModelKind::Slice as usize].shadow.objects());
         }
         if has_published {
-            around.counts.generations += 1;
-            let published = self.controller.published().expect("just published");
-            let exact = self.is_exact();
-            around.counts.compared += u64::from(exact);
-            if !self.setup.is_foreign {
-                let told = self.watchers.iter().flat_map(|w| w.shadow.told().cloned());
-                s6::published(published, &told.collect::<Vec<_>>(), around.net);
-            }
-            let told = (&self.objects()[..], self.pairs(), self.setup);
-            let table = s3::published(published, told, exact, around.net);
-            around.tables.publish(published.identity.checksum, Rc::new(table));
+            self.check_published(around);
         }
         self.take_roster(around.net);
         self.push(around);
@@ -385,6 +375,36 @@ impl Process {
             self.check_statuses(before, around);
         }
         self.rearm(around.net);
+    }
+
+    /// Looks at the Snapshot that was just published.
+    fn check_published(&mut self, around: &mut Around<'_>) {
+        around.counts.generations += 1;
+        let exact = self.is_exact();
+        around.counts.compared += u64::from(exact);
+        let admitted = (!self.setup.is_foreign).then(|| self.check_admitted(None, around.net));
+        let published = self.controller.published().expect("just published");
+        if let Some(admitted) = admitted {
+            admitted.published(published, around.net);
+            let told = self.watchers.iter().flat_map(|w| w.shadow.told().cloned());
+            s6::published(published, &told.collect::<Vec<_>>(), around.net);
+        }
+        let told = (&self.objects()[..], self.pairs(), self.setup);
+        let table = s3::published(published, told, exact, around.net);
+        around.tables.publish(published.identity.checksum, Rc::new(table));
+    }
+
+    /// Looks at what the stores admit of `objects`: those told, if there are no others.
+    pub fn check_admitted(&mut self, objects: Option<&Api>, net: &mut Network) -> s8::Admitted {
+        let admitted = s8::Admitted::of(self.controller.stores());
+        for kind in s8::KINDS {
+            let shadow = &self.watchers[kind as usize].shadow;
+            match objects {
+                Some(api) => admitted.check(kind, api.objects.values(), true, net),
+                None => admitted.check(kind, shadow.told(), !shadow.is_behind, net),
+            }
+        }
+        admitted
     }
 
     /// Looks at the statuses that were just worked out, from `first` on.

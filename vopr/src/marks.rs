@@ -85,6 +85,7 @@ pub const CATALOGUE: &[&str] = &[
     "a watch is cut in mid-line",
     "a watch tells 410",
     "a watch tells twice",
+    "an object is refused in the end",
     "the Lease is answered with 409",
     "the Lease is answered with 429",
     "the Lease is answered with 500",

@@ -19,5 +19,6 @@ pub mod s3;
 pub mod s5;
 pub mod s6;
 pub mod s7;
+pub mod s8;
 pub mod s9;
 pub mod ss;

@@ -1,6 +1,6 @@
 //! The end of a run: the final state is reached, stays, is disturbed once, and all is at rest.
 //!
-//! In: a simulation whose faults are healed. Out: violations of L1, L2, L4, D11; that it is over.
+//! In: a simulation whose faults are healed. Out: violations of L1, L2, L4, S8, D11; that it is over.
 
 use super::*;
 
@@ -49,6 +49,10 @@ impl Sim {
             d11::at_rest(router, &mut self.net);
         }
         self.check_addresses(ROUTERS);
+        for process in self.controllers.0.iter_mut().flatten() {
+            process.check_admitted(Some(&self.api), &mut self.net);
+        }
+        s8::told(&self.api, &mut self.net);
         if let Some(process) = self.controllers.reigning() {
             l4::renewed(since, process, &self.api, &mut self.net);
         }
