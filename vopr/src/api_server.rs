@@ -55,6 +55,8 @@ pub struct Api {
     pub setup: Setup,
     pub leases: Leases,
     pub running: bool,
+    /// Since when it runs, or ran.
+    pub since: Time,
     conns: BTreeMap<EndId, Conn>,
     prng: Prng,
     pub faults: Rate,
@@ -119,6 +121,7 @@ impl Api {
             setup: Setup { controller: CONTROLLER, in_nodes: options.in_nodes, is_foreign: false },
             leases: Leases::default(),
             running: false,
+            since: 0,
             conns: BTreeMap::new(),
             prng: options.child("api"),
             faults: options.api_faults,
@@ -134,7 +137,7 @@ impl Api {
     /// Begins to listen.
     pub fn start(&mut self, net: &mut Network) {
         net.listen(Node::Api, api_address());
-        self.running = true;
+        (self.running, self.since) = (true, net.now);
         if self.prng.chance(1, 2) {
             // Its cache begins anew: older versions are gone.
             self.compacted = self.version;
@@ -243,6 +246,15 @@ impl Api {
             };
         }
         state.into_values().cloned().collect()
+    }
+
+    /// The kinds that a controller watches.
+    pub fn watched_by(&self, node: Node, net: &Network) -> Vec<Kind> {
+        let of = |(end, conn): (&EndId, &Conn)| {
+            let watching = conn.watching.as_ref().filter(|_| !conn.close)?;
+            (net.owner(end.peer()) == Some(node)).then_some(watching.kind)
+        };
+        self.conns.iter().filter_map(of).collect()
     }
 
     // ------------------------------------------------------------ requests

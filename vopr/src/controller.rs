@@ -4,7 +4,7 @@
 //! writes, an epoch from the model's Lease. A crash drops it all.
 
 use crate::api_server::{Api, api_address};
-use crate::checkers::{l4, s3, s5, s6, s8, s9};
+use crate::checkers::{l4, l5, s3, s5, s6, s8, s9};
 use crate::lease_client::LeaseClient;
 use crate::model::object::{Kind as ModelKind, Object};
 use crate::model::roster::{Roster, SERVICE};
@@ -46,6 +46,7 @@ struct Watcher {
     is_open: bool,
     output: Vec<u8>,
     shadow: Shadow,
+    seen: l5::Seen,
 }
 
 /// As `RouterSockets`, on simulated streams.
@@ -176,6 +177,7 @@ impl Process {
                 is_open: false,
                 output: Vec::new(),
                 shadow: Shadow::new(model),
+                seen: l5::Seen::new(net.now),
             }
         });
         let watchers: Vec<Watcher> = watchers.collect();
@@ -327,6 +329,9 @@ impl Process {
                 Output::Parse(line) => {
                     parsed = Some(parse(line, &mut w.document));
                 }
+                Output::Event(Event::Retrying { trouble, wait_ms }) => {
+                    w.seen.failed(w.shadow.kind, trouble, wait_ms, around.net);
+                }
                 Output::Event(event) => {
                     take_event(controller, &mut w.shadow, &is_wanted, event, (api, around));
                 }
@@ -375,6 +380,17 @@ impl Process {
             self.check_statuses(before, around);
         }
         self.rearm(around.net);
+    }
+
+    /// Looks which kinds the API server is watched for, that is healthy since then.
+    pub fn check_watches(&mut self, api: &Api, healthy: Time, net: &mut Network) {
+        let watched = api.watched_by(self.node, net);
+        for w in &mut self.watchers {
+            let (kind, node) = (w.shadow.kind, self.node);
+            let what = format!("{kind:?} of {node:?}");
+            let is_connected = w.end.is_some() && w.is_open;
+            w.seen.look(&what, (watched.contains(&kind), is_connected), healthy, net);
+        }
     }
 
     /// Looks at the Snapshot that was just published.
