@@ -89,6 +89,8 @@ pub struct Options {
     /// Wall clocks are set to another time.
     pub clock_steps: Rate,
     pub router_pauses: Rate,
+    /// Steps of wall clocks change no clock: the twin of a run, for D14.
+    pub still_clocks: bool,
     pub over_capacity: bool,
     /// The control plane ends for good, where else all is healed.
     pub abandoned: bool,
@@ -136,6 +138,7 @@ pub const SWITCHES: &[(&str, Switch)] = &[
     ("router_pauses", |o| o.router_pauses = Rate::Off),
     ("over_capacity", |o| o.over_capacity = false),
     ("abandoned", |o| o.abandoned = false),
+    ("clock_effects", |o| o.still_clocks = true),
 ];
 
 impl Options {
@@ -179,6 +182,7 @@ impl Options {
             clock_steps: Rate::pick(p),
             router_pauses: Rate::pick(p),
             abandoned: p.chance(1, 6),
+            still_clocks: false,
             canary,
             until_ms: UNTIL_MS,
         }

@@ -220,6 +220,7 @@ impl Sim {
             return;
         }
         let stepped = node_of(event, &self.net).and_then(|node| self.walls.get(&node));
+        let stepped = stepped.filter(|_| !self.options.still_clocks);
         set_wall(stepped.copied().unwrap_or(0));
         match event {
             Event::Socket(end, what) => match self.net.owner(end) {
@@ -573,6 +574,7 @@ impl Sim {
             compared: self.counts.compared,
             is_live: self.is_over,
             hash: trace.hash(),
+            timeless: trace.timeless(),
             events: trace.events,
             violations: core::mem::take(&mut trace.violations),
         }

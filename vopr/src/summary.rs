@@ -53,6 +53,8 @@ pub struct Summary {
     /// The final state was reached and kept.
     pub is_live: bool,
     pub hash: u64,
+    /// Blind to times of day.
+    pub timeless: u64,
     pub events: u64,
     pub violations: Vec<Violation>,
 }
