@@ -92,7 +92,7 @@ pub struct Driver {
     /// Connections that wait to be accepted, by bind; it may be closed meanwhile.
     pub backlog: VecDeque<(u16, EndId)>,
     /// Ports that cannot be bound now.
-    pub failing_port: u16,
+    pub failing_ports: Vec<u16>,
     /// Next wire to be looked at.
     turn: u32,
 }
@@ -109,7 +109,7 @@ impl Driver {
             bound: BTreeMap::new(),
             tls: BTreeSet::new(),
             backlog: VecDeque::new(),
-            failing_port: 0,
+            failing_ports: Vec::new(),
             turn: 0,
         }
     }
@@ -326,7 +326,7 @@ impl Io for Face<'_> {
             false => self.driver.tls.remove(&bind.0),
         };
         let at = SocketAddr::new(at.address, at.port);
-        if at.port() == self.driver.failing_port {
+        if self.driver.failing_ports.contains(&at.port()) {
             self.net.injected.add(Fault::BindFailures);
             return Err(Errno(98));
         }

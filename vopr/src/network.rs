@@ -87,6 +87,8 @@ pub enum Step {
     Heal,
     /// The control plane ends for good.
     Abandon,
+    /// All ports can be bound again.
+    HealBinds,
     Check,
     /// The endpoints of the routers' Service are written.
     Endpoints,

@@ -83,8 +83,8 @@ pub struct Router {
     /// The number of its node.
     pub on: u8,
     pub process: Option<Process>,
-    /// A port that its next process cannot bind at first; 0: none.
-    pub fails_at: u16,
+    /// Ports that its next process cannot bind at first.
+    pub fails_at: Vec<u16>,
     /// Lines of the saved Snapshot.
     pub file: Vec<Vec<u8>>,
     fence: s2::Fence,
@@ -152,7 +152,7 @@ impl Router {
             index,
             on: 0,
             process: None,
-            fails_at: 0,
+            fails_at: Vec::new(),
             file: Vec::new(),
             fence: s2::Fence::default(),
             adopted: Vec::new(),
@@ -194,7 +194,7 @@ impl Router {
         let options = Options { allow_loopback: false };
         worker.init(&self.capacities, options, self.prng.next_u64(), Instant(net.now));
         let mut driver = Driver::new(self.node(), self.capacities.max_io_buffers);
-        driver.failing_port = self.fails_at;
+        driver.failing_ports = self.fails_at.clone();
         let process = Process {
             number: self.prng.next_u64(),
             boot_id: self.prng.next_u64(),

@@ -32,7 +32,7 @@ use crate::tables::Tables;
 use crate::target;
 use crate::timeline::Timeline;
 use crate::trace::Trace;
-use crate::workload::Workload;
+use crate::workload::{PORTS, Workload};
 use serval::stdx::Prng;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -192,9 +192,8 @@ impl Sim {
         self.write_endpoints();
         if self.options.bind_failures != Rate::Off {
             // The first binds fail; nobody knows when there will be others.
-            for process in self.routers.iter_mut().filter_map(|r| r.process.as_mut()) {
-                process.driver.failing_port = if self.prng.chance(1, 2) { 80 } else { 443 };
-            }
+            self.fail_binds(0, &PORTS);
+            self.fail_binds_at_random(1);
         }
         self.start_controller(0);
         for (after, event) in [
@@ -398,6 +397,7 @@ impl Sim {
             Step::Resume(node) => self.resume(node),
             Step::Heal => self.heal(),
             Step::Abandon => self.abandon(),
+            Step::HealBinds => (0..ROUTERS).for_each(|i| self.fail_binds(i, &[])),
             Step::Check if self.alone.is_some() => self.look_after(),
             Step::Check => self.converge(),
             Step::Endpoints => self.write_endpoints(),
@@ -459,10 +459,7 @@ impl Sim {
         }
         if options.bind_failures.happens(&mut self.prng) {
             let i = self.prng.below(ROUTERS as u64) as usize;
-            let port = [0, 80, 8080, 443, 443][self.prng.below(5) as usize];
-            if let Some(process) = &mut self.routers[i].process {
-                process.driver.failing_port = port;
-            }
+            self.fail_binds_at_random(i);
         }
     }
 
@@ -494,7 +491,7 @@ impl Sim {
             file.truncate(if self.prng.chance(1, 2) { 0 } else { keep });
             self.net.injected.add(Fault::LostFiles);
         }
-        if self.options.in_nodes && self.prng.chance(1, 2) {
+        if self.options.in_nodes && self.prng.chance(3, 4) {
             self.routers[i].on = (self.routers[i].on + 1) % NODES;
             self.net.injected.add(Fault::Moves);
         }
@@ -508,6 +505,9 @@ impl Sim {
         match node {
             Node::Router(i) if self.routers[i].process.is_none() => {
                 self.routers[i].start(&mut self.net);
+                if !self.is_healed && self.options.bind_failures.happens_mostly(&mut self.prng) {
+                    self.fail_binds_at_random(i);
+                }
                 if self.options.in_nodes {
                     self.write_endpoints_later();
                 }
@@ -531,13 +531,12 @@ impl Sim {
         self.backends.faults = Rate::Off;
         for i in 0..ROUTERS {
             self.restart(Node::Router(i));
-            if let Some(process) = &mut self.routers[i].process {
-                process.driver.failing_port = 0;
-            }
         }
         self.heal_controllers();
         self.restart(Node::Api);
         let now = self.net.now;
+        // Whoever holds a port is last to go: some seeds get no listener served before.
+        self.net.schedule(now + 8 * SECOND, Event::Step(Step::HealBinds));
         if self.options.abandoned {
             let at = now + self.prng.below(LAST_WORDS);
             return self.net.schedule(at, Event::Step(Step::Abandon));

@@ -4,7 +4,7 @@
 //! In: summaries. Out: a table, and what was met in too few seeds.
 
 use crate::faults::Fault;
-use crate::marks::{CATALOGUE, Marks};
+use crate::marks::{Marks, expected};
 use crate::seed::Options;
 use crate::sim::Summary;
 use std::fmt::Write as _;
@@ -86,7 +86,7 @@ impl Totals {
 
     /// Marks that no seed came to.
     pub fn holes(&self) -> Vec<&'static str> {
-        CATALOGUE.iter().copied().filter(|&name| !self.marks.contains_key(name)).collect()
+        expected().filter(|&name| !self.marks.contains_key(name)).collect()
     }
 
     /// Rows that were met in too few seeds, and holes; none while there are few seeds.
@@ -111,8 +111,7 @@ impl Totals {
             let _ = writeln!(text, "  {name}: {sum} (above 0 in {percent:.1} % of the {of})");
         }
         for (name, seeds) in &self.marks {
-            let odd =
-                if CATALOGUE.contains(&name.as_str()) { "" } else { " (not in the catalogue)" };
+            let odd = if expected().any(|e| e == name) { "" } else { " (not in the catalogue)" };
             let _ = writeln!(text, "  {name}: in {seeds} seeds{odd}");
         }
         let rate = self.simulated_seconds as f64 / self.cpu_seconds.max(1e-9);

@@ -29,6 +29,9 @@ const SERVED: usize = 3;
 /// Names of Services in a namespace.
 const SERVICES: usize = 6;
 
+/// Ports of listeners.
+pub const PORTS: [u16; 3] = [80, 8080, 443];
+
 /// Whether listeners of a port are HTTPS: each port has one protocol.
 pub fn is_tls_port(port: u16) -> bool {
     port == 443

@@ -5,6 +5,7 @@
 
 use super::*;
 use crate::checkers::ss;
+use crate::workload::PORTS;
 
 /// Pushes on their way arrive, and files are saved, within so long.
 const SETTLES: Time = 3 * SECOND;
@@ -43,6 +44,7 @@ impl Sim {
         let now = self.net.now;
         self.net.trace.say(now, "the control plane is gone for good");
         self.net.injected.add(Fault::Abandoned);
+        self.heal_binds();
         self.controllers.running().into_iter().for_each(|i| self.crash_controller(i));
         if self.api.running {
             self.api.stop(&mut self.net);
@@ -54,9 +56,9 @@ impl Sim {
     /// No bind fails any more.
     fn heal_binds(&mut self) {
         for router in &mut self.routers {
-            router.fails_at = 0;
-            router.process.iter_mut().for_each(|p| p.driver.failing_port = 0);
+            router.fails_at.clear();
         }
+        (0..ROUTERS).for_each(|i| self.fail_binds(i, &[]));
     }
 
     /// Looks whether routers go on as they must, and what comes next.
@@ -115,7 +117,8 @@ impl Sim {
         for i in 0..ROUTERS {
             self.net.trace.say(self.net.now, &format!("router {i} crashes"));
             self.routers[i].crash(&mut self.net);
-            self.routers[i].fails_at = [0, 80, 443][self.prng.below(3) as usize];
+            let port = PORTS[self.prng.below(PORTS.len() as u64) as usize];
+            self.routers[i].fails_at = vec![port];
             let at = self.net.now + self.prng.range(50 * MS, DOWN);
             self.net.schedule(at, Event::Step(Step::Restart(Node::Router(i))));
         }
