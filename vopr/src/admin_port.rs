@@ -90,6 +90,11 @@ impl AdminPort {
         self.places.is_empty() && self.waiting.is_empty()
     }
 
+    /// Whether a push runs.
+    pub fn is_pushed_to(&self) -> bool {
+        self.places.iter().any(|place| place.doing == Doing::Push)
+    }
+
     /// Something happened at it: served at the end of the router's run.
     pub fn touched(&mut self, _end: EndId) {}
 

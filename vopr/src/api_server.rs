@@ -257,6 +257,11 @@ impl Api {
         self.conns.iter().filter_map(of).collect()
     }
 
+    /// Connections with something to send.
+    pub fn unsent(&self) -> usize {
+        self.conns.values().filter(|conn| !conn.output.is_empty()).count()
+    }
+
     // ------------------------------------------------------------ requests
 
     /// Something happened at a socket.

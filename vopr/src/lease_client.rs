@@ -85,7 +85,8 @@ impl LeaseClient {
             Change::Overtaken => self.reigns = false,
         }
         if let Some(at) = self.machine.timeout() {
-            net.schedule(at.0, Event::Timer(self.node, self.number));
+            // A machine that is late for ever must not stop the time.
+            net.schedule(at.0.max(net.now + MS), Event::Timer(self.node, self.number));
         }
         change
     }

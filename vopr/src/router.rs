@@ -520,6 +520,11 @@ impl Process {
         self.save_at.is_none()
     }
 
+    /// Whether a push runs.
+    pub fn is_pushed_to(&self) -> bool {
+        self.admin.is_pushed_to()
+    }
+
     /// Whether nobody is at its admin port.
     pub fn is_left_alone(&self) -> bool {
         self.admin.is_idle()

@@ -10,7 +10,7 @@ mod converge;
 use crate::api_server::Api;
 use crate::backend::Backends;
 use crate::capacities::small;
-use crate::checkers::{d1, d3, d4, d7, d9, d11, d13, l1, l2, l3, l4, s1, s6, s8};
+use crate::checkers::{d1, d3, d4, d7, d9, d11, d13, l1, l2, l3, l4, l8, s1, s6, s8};
 use crate::client::{Clients, Outcome};
 use crate::controller::{Around, Counts, Process};
 use crate::controllers::{CONTROLLERS, Controllers};

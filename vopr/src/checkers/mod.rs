@@ -14,6 +14,7 @@ pub mod l2;
 pub mod l3;
 pub mod l4;
 pub mod l5;
+pub mod l8;
 pub mod s1;
 pub mod s10;
 pub mod s2;

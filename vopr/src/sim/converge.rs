@@ -1,6 +1,6 @@
 //! The end of a run: the final state is reached, stays, is disturbed once, and all is at rest.
 //!
-//! In: a simulation whose faults are healed. Out: violations of L1, L2, L4, L5, S8, D11; that it is over.
+//! In: a simulation whose faults are healed. Out: violations of L1, L2, L4, L5, L8, S8, D11; that it is over.
 
 use super::*;
 
@@ -62,6 +62,7 @@ impl Sim {
             process.check_admitted(Some(&self.api), &mut self.net);
         }
         s8::told(&self.api, &mut self.net);
+        l8::at_rest(&mut self.controllers.0, &self.routers, &self.api, &mut self.net);
         if let Some(process) = self.controllers.reigning() {
             let missed = if self.options.in_nodes { 0 } else { AWAY };
             l4::renewed(since, process, &self.api, missed, &mut self.net);
