@@ -177,6 +177,10 @@ impl Worker {
         let close = !keep || bind.is_none();
         let (len, rendered) = (head.len as u32, 0);
         let answer = |status| Verdict::Answer(Answer { status, close, is_head, len, rendered });
+        let marked = |mark, status| {
+            sometimes(mark);
+            answer(status)
+        };
         let (snapshot, table) = (&turn.slot.snapshot, turn.slot.table());
         let secured = self.conns.listener(client);
         if secured != 0
@@ -185,17 +189,14 @@ impl Worker {
             // Another listener has this host: its certificate was not shown (GEP-3567).
             let its = table.listener(snapshot, bind, head.host);
             if its.is_some_and(|its| listener_tag(snapshot, its) != secured) {
-                sometimes(Mark::Misdirected);
-                return answer(421);
+                return marked(Mark::Misdirected, 421);
             }
         }
         let Some(Ok(found)) = bind.map(|bind| table.find(snapshot, bind, &head)) else {
-            sometimes(Mark::RouteNotFound);
-            return answer(404);
+            return marked(Mark::RouteNotFound, 404);
         };
         if matches!(head.framing, Framing::Length(n) if n > self.max_body_bytes) {
-            sometimes(Mark::BodyTooLarge);
-            return answer(413);
+            return marked(Mark::BodyTooLarge, 413);
         }
         let port = snapshot.listeners[found.listener].port;
         let proto: &[u8] = if secured == 0 { b"http" } else { b"https" };

@@ -3,7 +3,7 @@
 //! In: bytes of controllers. Out: answers, and whether something else is served now. As
 //! `shell::admin` does it with sockets, in one thread.
 
-use crate::checkers::s9;
+use crate::checkers::{s2, s9};
 use crate::marks::sometimes;
 use crate::network::{EndId, Ended, Network, Node, Time};
 use crate::router::{clocks, parse};
@@ -29,16 +29,20 @@ struct Place {
     end: EndId,
     machine: Box<Connection>,
     doing: Doing,
+    /// The epoch that the push's header says.
+    offered: Option<u64>,
     active: Time,
 }
 
 /// What serving did.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Done {
     /// Something else is served, or under another identity.
     pub changed: bool,
     /// A push did not fit.
     pub refused_full: bool,
+    /// The epochs of the pushes that were taken, by their headers.
+    pub taken: Vec<u64>,
 }
 
 /// Works out the report of the process.
@@ -86,7 +90,8 @@ impl AdminPort {
             let end = self.waiting.remove(0);
             let mut machine = zeroed_box::<Connection>();
             machine.clear();
-            self.places.push(Place { end, machine, doing: Doing::Nothing, active: net.now });
+            let (doing, offered, active) = (Doing::Nothing, None, net.now);
+            self.places.push(Place { end, machine, doing, offered, active });
         }
     }
 
@@ -98,6 +103,11 @@ impl AdminPort {
     /// Whether nobody is connected.
     pub fn is_idle(&self) -> bool {
         self.places.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Whether a push runs.
+    pub fn is_pushed_to(&self) -> bool {
+        self.places.iter().any(|place| place.doing == Doing::Push)
     }
 
     /// Something happened at it: served at the end of the router's run.
@@ -202,6 +212,7 @@ impl Place {
                     };
                 }
                 Step::Line => {
+                    self.offered = self.offered.or(s2::epoch_of(self.machine.line()));
                     if self.doing == Doing::Push
                         && let Err(error) = updater.line(self.machine.line(), writer, parse, now)
                     {
@@ -218,6 +229,7 @@ impl Place {
                         self.doing = match updater.finish(writer, |_, _| Ok(())) {
                             Ok(taken) => {
                                 sometimes(&format!("a push is taken: {taken:?}"));
+                                done.taken.extend(self.offered);
                                 done.changed |= taken != Taken::Same;
                                 Doing::Report
                             }
@@ -255,6 +267,6 @@ impl Place {
             _ => self.machine.answer_text(404, format_args!("no such page")),
         }
         s9::shown("an answer of the admin port", self.machine.output(), net);
-        self.doing = Doing::Nothing;
+        (self.doing, self.offered) = (Doing::Nothing, None);
     }
 }

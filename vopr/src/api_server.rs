@@ -3,8 +3,10 @@
 //!
 //! In: changes of the workload, requests of the product's watch machines. Out: answers, with
 //! bookmarks, stale lists, 410 as status and in the stream, 429, cuts in mid-line, duplicates.
-//! Status writes and the Lease do not come over HTTP: they are calls, with conflicts and delays.
+//! Status writes and the Lease do not come over HTTP: they are calls, with conflicts and delays, of
+//! the same methods and paths.
 
+use crate::checkers::s10;
 use crate::faults::{Fault, Injected};
 use crate::http::{Message, Next, Reader};
 use crate::lease_api::Leases;
@@ -53,6 +55,8 @@ pub struct Api {
     pub setup: Setup,
     pub leases: Leases,
     pub running: bool,
+    /// Since when it runs, or ran.
+    pub since: Time,
     conns: BTreeMap<EndId, Box<Conn>>,
     prng: Prng,
     pub faults: Rate,
@@ -120,6 +124,7 @@ impl Api {
             setup: Setup { controller: CONTROLLER, in_nodes: options.in_nodes, is_foreign: false },
             leases: Leases::default(),
             running: false,
+            since: 0,
             conns: BTreeMap::new(),
             prng: options.child("api"),
             faults: options.api_faults,
@@ -137,7 +142,7 @@ impl Api {
     /// Begins to listen.
     pub fn start(&mut self, net: &mut Network) {
         net.listen(Node::Api, api_address());
-        self.running = true;
+        (self.running, self.since) = (true, net.now);
         if self.prng.chance(1, 2) {
             // Its cache begins anew: older versions are gone.
             self.compacted = self.version;
@@ -248,6 +253,20 @@ impl Api {
         state.into_values().cloned().collect()
     }
 
+    /// The kinds that a controller watches.
+    pub fn watched_by(&self, node: Node, net: &Network) -> Vec<Kind> {
+        let of = |(end, conn): (&EndId, &Box<Conn>)| {
+            let watching = conn.watching.as_ref().filter(|_| !conn.close)?;
+            (net.owner(end.peer()) == Some(node)).then_some(watching.kind)
+        };
+        self.conns.iter().filter_map(of).collect()
+    }
+
+    /// Connections with something to send.
+    pub fn unsent(&self) -> usize {
+        self.conns.values().filter(|conn| !conn.output.is_empty()).count()
+    }
+
     // ------------------------------------------------------------ requests
 
     /// Something happened at a socket.
@@ -265,7 +284,7 @@ impl Api {
         conn.reader.feed(&bytes);
         while conn.watching.is_none() && !conn.close {
             match conn.reader.next(false, false) {
-                Next::Done(message) => self.request(&mut conn, &message, net.now),
+                Next::Done(message) => self.request(&mut conn, &message, net),
                 Next::Head => {}
                 Next::More => break,
                 Next::Bad(_) => conn.close = true,
@@ -294,8 +313,11 @@ impl Api {
         net.schedule(at, Event::Step(Step::ApiTimer));
     }
 
-    fn request(&mut self, conn: &mut Conn, message: &Message, _now: Time) {
+    fn request(&mut self, conn: &mut Conn, message: &Message, net: &mut Network) {
         let target = message.word(1).to_string();
+        if !s10::permits(message.word(0), &target, net) {
+            return answer(conn, 403, &status_json(403, "Forbidden"), "");
+        }
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
         let name = path.rsplit('/').next().unwrap_or("");
         let get = |name: &str| {

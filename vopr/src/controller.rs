@@ -3,9 +3,12 @@
 //! In: network events. Out: requests of the watch machines, reports asked for, pushes, status
 //! writes, an epoch from the model's Lease. A crash drops it all.
 
+mod checks;
+
 use crate::api_server::{Api, api_address};
-use crate::checkers::{l4, s3, s5, s9};
+use crate::checkers::{l4, l5, s9};
 use crate::lease_client::LeaseClient;
+use crate::marks::sometimes;
 use crate::model::object::{Kind as ModelKind, Object};
 use crate::model::roster::{Roster, SERVICE};
 use crate::model::secret::{CANARY, Pairs};
@@ -46,6 +49,7 @@ struct Watcher {
     is_open: bool,
     output: Vec<u8>,
     shadow: Shadow,
+    seen: l5::Seen,
 }
 
 /// As `RouterSockets`, on simulated streams.
@@ -72,6 +76,9 @@ pub struct Order {
     pub due: Time,
 }
 
+/// Statuses on their way at most: few, so that full is met.
+const ORDERS: usize = 3;
+
 #[derive(Debug)]
 struct Orders<'o> {
     out: &'o mut Vec<Order>,
@@ -80,6 +87,10 @@ struct Orders<'o> {
 
 impl StatusQueue for Orders<'_> {
     fn push(&mut self, kind: Kind, meta: &Meta, body: &str) -> Result<(), Full> {
+        if self.out.len() >= ORDERS {
+            sometimes("no more statuses go out for now");
+            return Err(Full);
+        }
         let uid = meta.uid.as_str().to_string();
         self.out.push(Order { kind, key: meta.key, uid, body: body.to_string(), due: self.due });
         Ok(())
@@ -178,6 +189,7 @@ impl Process {
                 is_open: false,
                 output: Vec::new(),
                 shadow: Shadow::new(model),
+                seen: l5::Seen::new(net.now),
             }
         });
         let watchers: Vec<Watcher> = watchers.collect();
@@ -330,6 +342,9 @@ impl Process {
                 Output::Parse(line) => {
                     parsed = Some(parse(line, &mut w.document));
                 }
+                Output::Event(Event::Retrying { trouble, wait_ms }) => {
+                    w.seen.failed(w.shadow.kind, trouble, wait_ms, around.net);
+                }
                 Output::Event(event) => {
                     take_event(controller, &mut w.shadow, &is_wanted, event, (api, around));
                 }
@@ -364,13 +379,7 @@ impl Process {
             self.routers.follow(&slices.objects());
         }
         if has_published {
-            around.counts.generations += 1;
-            let published = self.controller.published().expect("just published");
-            let exact = self.is_exact();
-            around.counts.compared += u64::from(exact);
-            let told = (&self.objects()[..], self.pairs(), self.setup);
-            let table = s3::published(published, told, exact, around.net);
-            around.tables.publish(published.identity.checksum, Rc::new(table));
+            self.check_published(around);
         }
         self.take_roster(around.net);
         self.push(around);
@@ -388,49 +397,15 @@ impl Process {
         self.rearm(around.net);
     }
 
-    /// Looks at the statuses that were just worked out, from `first` on.
-    fn check_statuses(&self, first: usize, around: &mut Around<'_>) {
-        // Of the kinds that the status of a Gateway speaks of.
-        let kinds = [ModelKind::Class, ModelKind::Gateway, ModelKind::Secret, ModelKind::Grant];
-        let is_exact = !self.setup.is_foreign
-            && kinds.iter().all(|&kind| !self.watchers[kind as usize].shadow.is_behind);
-        let objects = if is_exact { self.objects() } else { Vec::new() };
-        let knows_routers = !self.watchers[ModelKind::Slice as usize].shadow.is_behind;
-        let (addresses, silent) = self.routers.addresses(around.net.now);
-        for order in &self.orders[first..] {
-            s9::shown("a status", order.body.as_bytes(), around.net);
-            if is_exact && order.kind == Kind::Gateway {
-                let (name, told) =
-                    (order.key.to_string(), (&objects[..], self.pairs(), self.setup));
-                let (problems, kept) = s5::written(&name, &order.body, told, around.net);
-                around.counts.ref_problems += problems;
-                around.counts.pairs_kept += kept;
-                // Of those that are refused for their number other things are said.
-                let key =
-                    (ModelKind::Gateway, order.key.namespace.as_str(), order.key.name.as_str());
-                let is_admitted =
-                    objects.iter().any(|o| (o.key.0, o.key.1.as_str(), o.key.2.as_str()) == key);
-                if is_admitted && self.setup.in_nodes && knows_routers {
-                    s5::reached(&name, &order.body, &addresses, around.net);
-                    around.counts.silent += silent;
-                }
-            }
+    /// Looks which kinds the API server is watched for, that is healthy since then.
+    pub fn check_watches(&mut self, api: &Api, healthy: Time, net: &mut Network) {
+        let watched = api.watched_by(self.node, net);
+        for w in &mut self.watchers {
+            let (kind, node) = (w.shadow.kind, self.node);
+            let what = format!("{kind:?} of {node:?}");
+            let is_connected = w.end.is_some() && w.is_open;
+            w.seen.look(&what, (watched.contains(&kind), is_connected), healthy, net);
         }
-    }
-
-    /// Whether it is known what the stores hold.
-    fn is_exact(&self) -> bool {
-        !self.setup.is_foreign && self.watchers.iter().all(|w| !w.shadow.is_behind)
-    }
-
-    /// What the stores must hold.
-    fn objects(&self) -> Vec<Rc<Object>> {
-        self.watchers.iter().flat_map(|w| w.shadow.objects()).collect()
-    }
-
-    /// The pairs of Secrets that it must serve.
-    pub fn pairs(&self) -> &Pairs {
-        &self.watchers[ModelKind::Secret as usize].shadow.pairs
     }
 
     fn rearm(&mut self, net: &mut Network) {

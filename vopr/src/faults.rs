@@ -32,11 +32,12 @@ pub enum Fault {
     ClockSteps,
     RouterPauses,
     Strangers,
+    Abandoned,
 }
 
 impl Fault {
     /// All, in the order of their numbers.
-    pub const ALL: [Fault; 29] = [
+    pub const ALL: [Fault; 30] = [
         Fault::TinyPieces,
         Fault::Stalls,
         Fault::Resets,
@@ -66,6 +67,7 @@ impl Fault {
         Fault::ClockSteps,
         Fault::RouterPauses,
         Fault::Strangers,
+        Fault::Abandoned,
     ];
 
     /// What happens each time.
@@ -99,6 +101,7 @@ impl Fault {
             Fault::ClockSteps => "steps of wall clocks",
             Fault::RouterPauses => "pauses of routers",
             Fault::Strangers => "clients that break rules or hold on",
+            Fault::Abandoned => "control planes that end for good",
             Fault::OverCapacity => "objects refused over capacity",
         }
     }

@@ -4,6 +4,7 @@
 //! In: the routers' highest epoch, time. Out: requests at the Lease, and what a look changed.
 
 use crate::api_server::Api;
+use crate::checkers::s10;
 use crate::faults::Fault;
 use crate::marks::sometimes;
 use crate::network::{Event, MS, Network, Node, SECOND, Step, Time};
@@ -13,7 +14,7 @@ use crate::seed::Rate;
 use serval::controller::reign::{Change, Reign};
 use serval::kube::Trouble;
 use serval::kube::lease::{Held, Input, LeaseEpoch, Output};
-use serval::kube::request::Method;
+use serval::kube::request::{Method, ObjectPath, TargetText};
 use serval::limits::ENDPOINT_SYNC_PERIOD_MS;
 use serval::stdx::{Duration, Prng, zeroed_box};
 
@@ -21,8 +22,8 @@ use serval::stdx::{Duration, Prng, zeroed_box};
 #[derive(Debug)]
 enum Flight {
     None,
-    /// Arrives then.
-    There(Time, Method, Vec<u8>),
+    /// Method, path and body arrive then.
+    There(Time, Method, String, Vec<u8>),
     /// The answer arrives then.
     Back(Time, Result<(u16, String), Trouble>),
 }
@@ -66,7 +67,8 @@ impl LeaseClient {
         if let Some(look) = self.reign.look(highest, all_reported, now.mono) {
             self.reign.asked();
             let holder = &self.holder;
-            let start = Input::Start { namespace: "serval", name: "lease", holder, look };
+            let (namespace, name) = ("serval-system", "serval-controller");
+            let start = Input::Start { namespace, name, holder, look };
             self.machine.input(start, now).expect("one look at a time");
         }
         if let Flight::Back(at, _) = &self.flight
@@ -83,7 +85,8 @@ impl LeaseClient {
             Change::Overtaken => self.reigns = false,
         }
         if let Some(at) = self.machine.timeout() {
-            net.schedule(at.0, Event::Timer(self.node, self.number));
+            // A machine that is late for ever must not stop the time.
+            net.schedule(at.0.max(net.now + MS), Event::Timer(self.node, self.number));
         }
         change
     }
@@ -108,7 +111,8 @@ impl LeaseClient {
             match output {
                 Output::Request(request) => {
                     let at = net.now + self.prng.range(MS, 30 * MS);
-                    self.flight = Flight::There(at, request.method, request.body.to_vec());
+                    let (method, body) = (request.method, request.body.to_vec());
+                    self.flight = Flight::There(at, method, path_of(&request.path), body);
                     net.schedule(at, Event::Step(Step::Lease(self.node)));
                 }
                 Output::Done(Ok(held)) => {
@@ -129,22 +133,25 @@ impl LeaseClient {
 
     /// A request is due at the API server, whether the process is awake or not.
     pub fn arrive(&mut self, api: &mut Api, net: &mut Network) {
-        let Flight::There(at, method, body) = &self.flight else { return };
+        let Flight::There(at, method, path, body) = &self.flight else { return };
         if *at > net.now {
             return;
         }
-        let (method, body) = (*method, body.clone());
+        let (method, path, body) = (*method, path.clone(), body.clone());
         if let Some(until) = net.blocked_until(self.node, Node::Api) {
             if self.prng.chance(1, 2) {
                 // It arrives when nobody thinks of it any more.
                 let at = until + self.prng.below(SECOND);
-                self.flight = Flight::There(at, method, body);
+                self.flight = Flight::There(at, method, path, body);
                 return net.schedule(at, Event::Step(Step::Lease(self.node)));
             }
             return self.back(Err(Trouble::AnswerTimeout), 2 * SECOND, net);
         }
         if !api.running {
             return self.back(Err(Trouble::Unreachable), 10 * MS, net);
+        }
+        if !s10::permits(word(method), &path, net) {
+            return self.back(Ok((403, String::new())), 30 * MS, net);
         }
         if api.faults == Rate::Off || !self.prng.chance(1, 4) {
             let answer = api.leases.answer(method, &body, net.now);
@@ -178,4 +185,21 @@ impl LeaseClient {
         self.flight = Flight::Back(at, answer);
         net.schedule(at, Event::Timer(self.node, self.number));
     }
+}
+
+/// A method's name.
+pub fn word(method: Method) -> &'static str {
+    match method {
+        Method::Get => "GET",
+        Method::Post => "POST",
+        Method::Put => "PUT",
+        Method::Patch => "PATCH",
+    }
+}
+
+/// The path of an object as it is asked for.
+pub fn path_of(path: &ObjectPath<'_>) -> String {
+    let mut target = TargetText::new();
+    path.write(&mut target).expect("names of the model are short");
+    String::from_utf8_lossy(target.as_bytes()).to_string()
 }

@@ -95,6 +95,8 @@ const CATALOGUE: &[&str] = &[
     "a watch tells 410",
     "a watch tells nonsense",
     "a watch tells twice",
+    "an object is refused in the end",
+    "no more statuses go out for now",
     "the Lease is answered with 409",
     "the Lease is answered with 429",
     "the Lease is answered with 500",

@@ -87,6 +87,8 @@ pub enum Step {
     /// A process that is paused goes on.
     Resume(Node),
     Heal,
+    /// The control plane ends for good.
+    Abandon,
     /// All ports can be bound again.
     HealBinds,
     Check,

@@ -5,22 +5,21 @@
 //! drops the process; a new one begins with another boot id and what the file says.
 
 use crate::admin_port::AdminPort;
-use crate::checkers::d13;
+use crate::checkers::{d13, s2};
 use crate::io::{Driver, Face, Found, Told};
 use crate::marks::sometimes;
 use crate::model::object::{Endpoint, Kind, Spec};
 use crate::model::roster::SERVICE;
 use crate::network::{EndId, Ended, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
-use crate::parsed::Parsed;
 use crate::timeline::{Kind as Mark, Lane};
-use serval::config::codec::{Builder, Encoder, bind_name};
+use serval::config::codec::{Encoder, bind_name};
 use serval::config::report::{BindReport, Report};
 use serval::config::storage::{ConfigStorage, Reader, Writer};
-use serval::config::{Checksum, Identity, Source};
+use serval::config::{Checksum, Source};
 use serval::limits::{Capacities, MAX_RECORD_SIZE_BYTES};
 use serval::resource::document::Document;
 use serval::router::io::*;
-use serval::router::update::Updater;
+use serval::router::update::{UpdateError, Updater};
 use serval::router::{Options, Turn, Worker};
 use serval::stdx::{Instant, Now, Prng, Wall, zeroed_box};
 use std::cell::{Cell, RefCell};
@@ -84,8 +83,11 @@ pub struct Router {
     /// The number of its node.
     pub on: u8,
     pub process: Option<Process>,
+    /// Ports that its next process cannot bind at first.
+    pub fails_at: Vec<u16>,
     /// Lines of the saved Snapshot.
     pub file: Vec<Vec<u8>>,
+    fence: s2::Fence,
     /// What its worker served, from when on. None: a crash.
     pub adopted: Vec<(Time, Option<Checksum>)>,
     /// When it began to drain, and when that ended.
@@ -150,7 +152,9 @@ impl Router {
             index,
             on: 0,
             process: None,
+            fails_at: Vec::new(),
             file: Vec::new(),
+            fence: s2::Fence::default(),
             adopted: Vec::new(),
             drains: Vec::new(),
             drain_within: 0,
@@ -178,23 +182,24 @@ impl Router {
         writer.begin().expect("no worker yet").clear();
         writer.commit().expect("an empty Snapshot is valid");
         let mut updater = zeroed_box::<Updater>();
-        let loaded = load(&self.file, &mut writer);
-        sometimes(match (&loaded, self.file.is_empty()) {
-            (Some(_), _) => "a router starts with its file",
-            (None, true) => "a router starts without a file",
-            (None, false) => "a router starts with a torn file",
+        let loaded = load(&self.file, &mut updater, &mut writer, clocks(net.now));
+        sometimes(match (loaded, self.file.is_empty()) {
+            (Ok(_), _) => "a router starts with its file",
+            (Err(_), true) => "a router starts without a file",
+            (Err(_), false) => "a router starts with a torn file",
         });
-        if let Some(identity) = loaded {
-            updater.set_served(identity, Source::File);
-        }
+        let epoch = updater.served().0.epoch;
+        self.fence.starts(self.index, self.file.len(), epoch, net);
         let mut worker = zeroed_box::<Worker>();
         let options = Options { allow_loopback: false };
         worker.init(&self.capacities, options, self.prng.next_u64(), Instant(net.now));
+        let mut driver = Driver::new(self.node(), self.capacities.max_io_buffers);
+        driver.failing_ports = self.fails_at.clone();
         let process = Process {
             number: self.prng.next_u64(),
             boot_id: self.prng.next_u64(),
             worker,
-            driver: Driver::new(self.node(), self.capacities.max_io_buffers),
+            driver,
             reader: storage.0.reader().expect("a seat is left"),
             writer,
             storage,
@@ -477,6 +482,8 @@ impl Router {
         let report =
             |updater: &Updater, writer: &Writer<'static>| report(*boot_id, worker, updater, writer);
         let done = admin.serve(&report, updater, writer, net);
+        done.taken.iter().for_each(|&epoch| self.fence.took(self.index, epoch, net));
+        self.fence.serves(self.index, updater.served().0.epoch, net);
         if done.refused_full {
             net.trace.event(net.now, "refused", self.index as u64, &[]);
         }
@@ -498,17 +505,35 @@ impl Router {
             let (identity, _) = process.updater.served();
             let snapshot = &process.writer.active().snapshot;
             let mut buffer = vec![0; MAX_RECORD_SIZE_BYTES as usize];
-            let (mut encoder, mut lines) = (Encoder::new(), Vec::new());
+            let (mut encoder, mut lines) = (Encoder::with_identity(identity), Vec::new());
             while let Some(line) = encoder.next_line(snapshot, &mut buffer) {
                 lines.push(line.expect("it came in such lines").to_vec());
             }
-            let (epoch, generation) = (identity.epoch, identity.generation);
-            let source = r#""source":"controller""#;
-            lines[0] =
-                format!(r#"{{"snapshot":1,"epoch":{epoch},"generation":{generation},{source}}}"#)
-                    .into_bytes();
+            self.fence.saves(identity.epoch, lines.len());
             self.file = lines;
         }
+    }
+}
+
+impl Process {
+    /// Whether the state file is written of all that is served.
+    pub fn is_saved(&self) -> bool {
+        self.save_at.is_none()
+    }
+
+    /// Whether a push runs.
+    pub fn is_pushed_to(&self) -> bool {
+        self.admin.is_pushed_to()
+    }
+
+    /// Whether nobody is at its admin port.
+    pub fn is_left_alone(&self) -> bool {
+        self.admin.is_idle()
+    }
+
+    /// What it serves.
+    pub fn report(&self) -> Report {
+        report(self.boot_id, &self.worker, &self.updater, &self.writer)
     }
 }
 
@@ -532,17 +557,18 @@ fn report(boot_id: u64, worker: &Worker, updater: &Updater, writer: &Writer<'sta
     report
 }
 
-/// Puts a saved Snapshot into a storage; its identity.
-fn load(lines: &[Vec<u8>], writer: &mut Writer<'static>) -> Option<Identity> {
-    let mut buffer = vec![0; MAX_RECORD_SIZE_BYTES as usize];
-    let snapshot = writer.begin()?;
-    snapshot.clear();
-    let mut builder = Builder::new();
+/// Takes a saved Snapshot, as `state_file::load`.
+fn load(
+    lines: &[Vec<u8>],
+    updater: &mut Updater,
+    writer: &mut Writer<'static>,
+    now: Now,
+) -> Result<(), UpdateError> {
+    updater.begin(writer, now)?;
     for line in lines {
-        builder.record(Parsed::of(line)?.root(), snapshot).ok()?;
+        updater.line(line, writer, parse, now)?;
     }
-    builder.finish(snapshot, &mut buffer).ok()?;
-    let identity = snapshot.identity;
-    writer.commit().ok()?;
-    Some(identity)
+    updater.finish(writer, |_, _| Ok(()))?;
+    updater.set_served(updater.served().0, Source::File);
+    Ok(())
 }

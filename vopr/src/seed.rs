@@ -92,7 +92,11 @@ pub struct Options {
     pub strangers: Rate,
     /// Routers have room for little at once.
     pub tight: bool,
+    /// Steps of wall clocks change no clock: the twin of a run, for D14.
+    pub still_clocks: bool,
     pub over_capacity: bool,
+    /// The control plane ends for good, where else all is healed.
+    pub abandoned: bool,
     /// Routers are found by endpoints, and Gateways have the addresses of their nodes.
     pub in_nodes: bool,
     /// Client connections at once.
@@ -138,6 +142,8 @@ pub const SWITCHES: &[(&str, Switch)] = &[
     ("strangers", |o| o.strangers = Rate::Off),
     ("tight", |o| o.tight = false),
     ("over_capacity", |o| o.over_capacity = false),
+    ("abandoned", |o| o.abandoned = false),
+    ("clock_effects", |o| o.still_clocks = true),
 ];
 
 impl Options {
@@ -182,6 +188,8 @@ impl Options {
             router_pauses: Rate::pick(p),
             strangers: Rate::pick(p),
             tight: p.chance(1, 4),
+            abandoned: p.chance(1, 6),
+            still_clocks: false,
             canary,
             until_ms: UNTIL_MS,
         }
@@ -219,7 +227,7 @@ impl Options {
             Fault::Replays => on(self.replays),
             Fault::OverCapacity => self.over_capacity,
             Fault::Moves => self.in_nodes && on(self.router_crashes),
-            Fault::Silence => self.in_nodes,
+            Fault::Silence => self.in_nodes && !self.abandoned,
             Fault::SecondControllers => on(self.several),
             Fault::ControllerPauses => on(self.pauses),
             Fault::Isolations => on(self.isolations),
@@ -229,6 +237,7 @@ impl Options {
             Fault::ClockSteps => on(self.clock_steps),
             Fault::RouterPauses => on(self.router_pauses),
             Fault::Strangers => on(self.strangers),
+            Fault::Abandoned => self.abandoned,
         }
     }
 

@@ -127,6 +127,11 @@ impl Shadow {
         })
     }
 
+    /// What was told, admitted or not.
+    pub fn told(&self) -> impl Iterator<Item = &Rc<Object>> {
+        self.objects.values()
+    }
+
     /// What is admitted of what was told: the oldest.
     pub fn objects(&self) -> Vec<Rc<Object>> {
         let mut by_age: Vec<Rc<Object>> = self.objects.values().cloned().collect();

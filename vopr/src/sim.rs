@@ -4,12 +4,13 @@
 //! faults; then liveness: faults are healed, objects stop changing, and the routers must come to
 //! the final state and stay there.
 
+mod abandoned;
 mod converge;
 
 use crate::api_server::Api;
 use crate::backend::Backends;
 use crate::capacities::{small, tight};
-use crate::checkers::{d1, d3, d4, d7, d9, d11, d13, l1, l2, l3, l4, s1};
+use crate::checkers::{d1, d3, d4, d7, d9, d11, d13, l1, l2, l3, l4, l8, s1, s6, s8};
 use crate::client::{Clients, Outcome};
 use crate::controller::{Around, Counts, Process};
 use crate::controllers::{CONTROLLERS, Controllers};
@@ -52,6 +53,8 @@ const CALM: Time = 3 * SECOND;
 /// Then a router is silent for so long; its addresses are gone after `HEARD_NO_MORE`.
 const SILENCE: Time = 15 * SECOND;
 const HEARD_NO_MORE: Time = 11 * SECOND;
+/// A control plane that ends for good does so within so long after the last change.
+const LAST_WORDS: Time = 20 * SECOND;
 /// Statuses follow what is served within so long.
 const FOLLOW: Time = 5 * SECOND;
 /// A watch that the server answered with errors may come back so late (BACKOFF_ERROR_MAX_MS).
@@ -98,6 +101,8 @@ pub struct Sim {
     silent_from: Time,
     /// (pushes, status writes, swaps) then.
     settled: (u64, u64, u64),
+    /// The control plane is gone for good.
+    alone: Option<abandoned::Alone>,
     is_over: bool,
     /// Fills the timeline, if there is one.
     observer: Option<Observer>,
@@ -164,6 +169,7 @@ impl Sim {
             calm: Calm::Whole,
             silent_from: Time::MAX / 2,
             settled: (0, 0, 0),
+            alone: None,
             is_over: false,
             observer: None,
         }
@@ -218,6 +224,7 @@ impl Sim {
         }
         let walls = Some(&self.walls).filter(|walls| !walls.is_empty());
         let stepped = walls.and_then(|walls| walls.get(&node_of(event, &self.net)?));
+        let stepped = stepped.filter(|_| !self.options.still_clocks);
         set_wall(stepped.copied().unwrap_or(0));
         match event {
             Event::Socket(end, what) => match self.net.owner(end) {
@@ -346,6 +353,7 @@ impl Sim {
                 let table = self.tables.adopted(router);
                 self.sums.owed += u64::from(l3::answered(&outcome, &table, since, &mut self.net));
             }
+            self.check_alone(&outcome);
             if let Some(observer) = &mut self.observer {
                 let is_failing = self.net.trace.violations.len() > before;
                 observer.answered(&outcome, self.net.now, is_failing);
@@ -362,6 +370,7 @@ impl Sim {
             // The client may have given up and be forgotten.
             let Some(request) = self.ledger.requests.get(&arrival.stamp) else { continue };
             let router = &self.routers[request.router];
+            s6::arrived(&arrival, request, router, &self.tables, &mut self.net);
             let rewritten = d1::arrived(&arrival, request, router, &self.tables, &mut self.net);
             self.sums.rewritten += u64::from(rewritten);
         }
@@ -395,7 +404,9 @@ impl Sim {
             Step::Status(_) | Step::Lease(_) => self.at_api_server(step),
             Step::Resume(node) => self.resume(node),
             Step::Heal => self.heal(),
+            Step::Abandon => self.abandon(),
             Step::HealBinds => (0..ROUTERS).for_each(|i| self.fail_binds(i, &[])),
+            Step::Check if self.alone.is_some() => self.look_after(),
             Step::Check => self.converge(),
             Step::Endpoints => self.write_endpoints(),
         }
@@ -510,6 +521,7 @@ impl Sim {
                 }
                 self.look(i);
             }
+            Node::Controller(_) | Node::Api if self.alone.is_some() => {}
             Node::Controller(i) if self.controllers.0[i].is_none() => {
                 self.start_controller(i);
             }
@@ -534,9 +546,14 @@ impl Sim {
         }
         self.heal_controllers();
         self.restart(Node::Api);
+        let now = self.net.now;
         // Whoever holds a port is last to go: some seeds get no listener served before.
-        self.net.schedule(self.net.now + 8 * SECOND, Event::Step(Step::HealBinds));
-        self.net.schedule(self.net.now + SECOND, Event::Step(Step::Check));
+        self.net.schedule(now + 8 * SECOND, Event::Step(Step::HealBinds));
+        if self.options.abandoned {
+            let at = now + self.prng.below(LAST_WORDS);
+            return self.net.schedule(at, Event::Step(Step::Abandon));
+        }
+        self.net.schedule(now + SECOND, Event::Step(Step::Check));
     }
 
     fn summary(&mut self) -> Summary {
@@ -573,6 +590,7 @@ impl Sim {
             compared: self.counts.compared,
             is_live: self.is_over,
             hash: trace.hash(),
+            timeless: trace.timeless(),
             events: trace.events,
             deliveries: self.net.deliveries,
             timers: self.net.timers,

@@ -1,10 +1,11 @@
-//! Status writes at the model API server: merged as `kube::status_patch` merges them, with
+//! Status writes at the model API server: by the product's `StatusPatch` machine and its merge, with
 //! conflicts, but as calls and not over HTTP.
 
 use crate::api_server::Api;
-use crate::checkers::s7;
+use crate::checkers::{s7, s10};
 use crate::controller::{Order, Process};
 use crate::faults::Fault;
+use crate::lease_client::{path_of, word};
 use crate::marks::sometimes;
 use crate::model::object::{Kind as ModelKind, Object};
 use crate::network::{Network, Node};
@@ -12,9 +13,11 @@ use crate::parsed::Parsed;
 use crate::router::clocks;
 use crate::seed::Rate;
 use crate::workload::CONTROLLER;
+use serval::kube::kind::Watched;
+use serval::kube::status_patch::{Input, Output, StatusPatch};
 use serval::reconcile::merge::merge;
 use serval::resource::document::Value;
-use serval::stdx::Prng;
+use serval::stdx::{Prng, zeroed_box};
 use serval::wire::json::JsonWriter;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
@@ -56,6 +59,14 @@ fn write(order: &Order, buffer: &mut [u8], api: &mut Api, net: &mut Network) {
     let Some(wanted) = Parsed::of(order.body.as_bytes()) else {
         panic!("statuses are JSON: {}", order.body);
     };
+    let mut machine = zeroed_box::<StatusPatch>();
+    machine.start(Prng::new(1));
+    let (place, uid) = (Watched::ALL[order.kind as usize], order.uid.as_str());
+    let start = Input::Start { kind: place, namespace, name, uid };
+    let answer = Input::Answer { status: 200, retry_after_ms: 0, document: Some(&before) };
+    if !ask(&mut machine, start, net) || ask(&mut machine, answer, net) {
+        return;
+    }
     let mut json = JsonWriter::new(buffer);
     let wall = clocks(net.now).wall;
     mark(&format!("{kind:?}"), wanted.root());
@@ -66,6 +77,9 @@ fn write(order: &Order, buffer: &mut [u8], api: &mut Api, net: &mut Network) {
         return;
     }
     let status = json.finish().expect("a status fits").to_string();
+    if !ask(&mut machine, Input::Computed(&status), net) {
+        return;
+    }
     let written = Parsed::of(status.as_bytes()).expect("a status is JSON");
     let addresses = written.root().get("addresses");
     let addresses = addresses.iter().flat_map(|a| a.items()).filter_map(|a| {
@@ -75,6 +89,17 @@ fn write(order: &Order, buffer: &mut [u8], api: &mut Api, net: &mut Network) {
     let addresses = addresses.collect();
     s7::written(&order.key.to_string(), &object.status, &status, wall, net);
     api.write_status(&object, status, addresses);
+}
+
+/// Gives the machine an input; whether it then asks for something, and may.
+fn ask(machine: &mut StatusPatch, input: Input<'_>, net: &mut Network) -> bool {
+    machine.input(input, clocks(net.now)).expect("all outputs were polled");
+    match machine.poll_output() {
+        Some(Output::Request(request)) => {
+            s10::permits(word(request.method), &path_of(&request.path), net)
+        }
+        _ => false,
+    }
 }
 
 /// Marks the conditions of a status: of the object, its listeners or parents.

@@ -31,6 +31,8 @@ pub struct Sums {
     pub tunnels_whole: u64,
     /// Requests that L3 demands an answer of a backend for.
     pub owed: u64,
+    /// Of SS, without a control plane.
+    pub owed_alone: u64,
 }
 
 /// What a run was.
@@ -51,6 +53,8 @@ pub struct Summary {
     /// The final state was reached and kept.
     pub is_live: bool,
     pub hash: u64,
+    /// Blind to times of day.
+    pub timeless: u64,
     pub events: u64,
     /// Pieces and ends that arrived somewhere, and timers that came up.
     pub deliveries: u64,

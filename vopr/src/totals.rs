@@ -52,6 +52,7 @@ impl Totals {
         let on = |fault| options.is_on(fault);
         let crashes = on(Fault::RouterCrashes) || on(Fault::ControllerCrashes);
         let relists = on(Fault::ApiFaults) || on(Fault::OverCapacity);
+        let healed = !options.abandoned;
         let long = u64::from(s.seconds >= SECONDS);
         let mut values = vec![
             ("at least 60 simulated seconds", true, long),
@@ -70,9 +71,10 @@ impl Totals {
             ("swaps", true, s.swaps),
             ("pushes", true, s.pushes),
             ("Snapshots compared with the model", true, s.compared),
-            ("Secrets whose last good pair stays", true, s.sums.pairs_kept),
+            ("Secrets whose last good pair stays", healed, s.sums.pairs_kept),
             ("certificateRefs that do not resolve", true, s.sums.ref_problems),
-            ("requests that L3 asks for", true, s.sums.owed),
+            ("requests that L3 asks for", healed, s.sums.owed),
+            ("requests that SS asks for", !healed, s.sums.owed_alone),
             ("crashes", crashes, s.crashes),
             ("relists", relists, s.relists),
         ];

@@ -222,6 +222,19 @@ impl Workload {
                 self.mend(true, api, now);
             }
         }
+        self.make_room(api);
+    }
+
+    /// The last route that is admitted goes, where another one waits for its place.
+    fn make_room(&mut self, api: &mut Api) {
+        let admitted = l1::admitted(api).into_iter().filter(|o| o.key.0 == Kind::Route);
+        let admitted: Vec<Key> = admitted.map(|o| o.key.clone()).collect();
+        let routes = api.objects.keys().filter(|k| k.0 == Kind::Route).count();
+        if let (Some(last), true) = (admitted.last(), routes > admitted.len())
+            && self.prng.chance(1, 2)
+        {
+            api.delete(last);
+        }
     }
 
     /// Makes a Secret that is served unusable.
@@ -355,8 +368,9 @@ impl Workload {
                 Spec::Grant { of: Referrer::Gateways, from: self.place_of(Kind::Gateway, api), to }
             }
             _ => {
-                let tier = self.of(&["front", "back"]).to_string();
-                Spec::Namespace { labels: vec![("tier".into(), tier)] }
+                let tier = self.of(&["front", "front", "back", ""]).to_string();
+                let labels = vec![("tier".to_string(), tier)];
+                Spec::Namespace { labels: labels.into_iter().filter(|l| !l.1.is_empty()).collect() }
             }
         }
     }

@@ -12,9 +12,19 @@ const SETTLED: Time = 6 * SECOND;
 /// A client's request came to its end; whether it had to succeed. `table`: what is served since
 /// the final state was reached.
 pub fn answered(outcome: &Outcome, table: &Table, converged: Time, net: &mut Network) -> bool {
+    let (is_owed, failure) = judge(outcome, table, converged);
+    if let Some(text) = failure {
+        net.trace.violated(net.now, "L3", text);
+    }
+    is_owed
+}
+
+/// Whether a request had to succeed when `table` is all that is served since then, and how it did
+/// not.
+pub(super) fn judge(outcome: &Outcome, table: &Table, since: Time) -> (bool, Option<String>) {
     let request = &outcome.request;
-    if request.sent_at < converged + SETTLED || outcome.was_told {
-        return false;
+    if request.sent_at < since + SETTLED || outcome.was_told {
+        return (false, None);
     }
     let healthy = match table.answer(request) {
         Answer::Backends { may_500, may_503, .. } => !may_500 && !may_503,
@@ -31,7 +41,7 @@ pub fn answered(outcome: &Outcome, table: &Table, converged: Time, net: &mut Net
             request.stamp,
             response.map(|r| r.status),
         );
-        net.trace.violated(net.now, "L3", text);
+        return (true, Some(text));
     }
-    healthy
+    (healthy, None)
 }

@@ -36,13 +36,15 @@ pub fn lacks<'p>(
     is_behind.then(|| format!("{holder} reigns at {epoch}, routers are at {epochs:?}"))
 }
 
-/// The writes since the final state was reached are the renewals of one.
-pub fn renewed(since: Time, reigning: &Process, api: &Api, net: &mut Network) {
+/// The writes since the final state was reached are the renewals of one; for `missed` of the time
+/// there was no API server.
+pub fn renewed(since: Time, reigning: &Process, api: &Api, missed: Time, net: &mut Network) {
     let writes = api.leases.writes.iter().filter(|w| w.0 > since);
     let count = writes.clone().count() as u64;
     let others = writes.filter(|w| w.1 != reigning.lease.holder).count();
-    let periods = (net.now - since) / (Time::from(LEASE_RENEW_PERIOD_MS) * MS);
-    if others > 0 || count > periods + 1 || count + 2 < periods {
+    let period = Time::from(LEASE_RENEW_PERIOD_MS) * MS;
+    let (periods, lost) = ((net.now - since) / period, missed.div_ceil(period));
+    if others > 0 || count > periods + 1 || count + lost + 2 < periods {
         let text = format!("{count} writes of the Lease in {periods} periods, {others} by others");
         net.trace.violated(net.now, "L4", text);
     }

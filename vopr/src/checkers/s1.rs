@@ -1,5 +1,5 @@
-//! S1: a router applies generations in rising order within an epoch, never an older epoch (S2),
-//! and serves the content that its checksum says.
+//! S1: a router applies generations in rising order within an epoch, and serves the content that
+//! its checksum says. Of epochs: S2.
 
 use crate::network::Network;
 use crate::router::Process;

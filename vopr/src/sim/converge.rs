@@ -1,8 +1,11 @@
 //! The end of a run: the final state is reached, stays, is disturbed once, and all is at rest.
 //!
-//! In: a simulation whose faults are healed. Out: violations of L1, L2, L4, D11; that it is over.
+//! In: a simulation whose faults are healed. Out: violations of L1, L2, L4, L5, L8, S8, D11; that it is over.
 
 use super::*;
+
+/// The API server is away for so long, once all is calm.
+const AWAY: Time = 9 * SECOND;
 
 impl Sim {
     /// In the calm of the final state something happens that only statuses may follow.
@@ -17,13 +20,19 @@ impl Sim {
                 Calm::SecretWentBad
             }
             _ => {
-                // A router is not heard for a while, and clients are served as before.
+                // A router is not heard for a while, or the API server is away; clients are served
+                // as before.
                 if self.options.in_nodes {
                     self.silent_from = now;
                     for i in 0..CONTROLLERS {
                         let (node, silent) = (Node::Controller(i), Node::Router(ROUTERS - 1));
                         self.net.cut(node, silent, now + SILENCE);
                     }
+                } else if self.api.running {
+                    self.net.trace.say(now, "API server goes");
+                    self.api.stop(&mut self.net);
+                    let back = Event::Step(Step::Restart(Node::Api));
+                    self.net.schedule(now + AWAY, back);
                 }
                 Calm::Over
             }
@@ -49,16 +58,32 @@ impl Sim {
             d11::at_rest(router, &mut self.net);
         }
         self.check_addresses(ROUTERS);
+        for process in self.controllers.0.iter_mut().flatten() {
+            process.check_admitted(Some(&self.api), &mut self.net);
+        }
+        s8::told(&self.api, &mut self.net);
+        l8::at_rest(&mut self.controllers.0, &self.routers, &self.api, &mut self.net);
         if let Some(process) = self.controllers.reigning() {
-            l4::renewed(since, process, &self.api, &mut self.net);
+            let missed = if self.options.in_nodes { 0 } else { AWAY };
+            l4::renewed(since, process, &self.api, missed, &mut self.net);
         }
         self.is_over = true;
+    }
+
+    /// Looks whether all is watched.
+    fn check_watches(&mut self, heal_at: Time) {
+        let healthy = self.api.since.max(heal_at);
+        let Sim { controllers, api, net, .. } = self;
+        for process in controllers.0.iter_mut().flatten().filter(|_| api.running) {
+            process.check_watches(api, healthy, net);
+        }
     }
 
     /// Looks whether the final state is reached, and stays.
     pub(super) fn converge(&mut self) {
         let heal_at = self.options.until_ms * MS;
         let now = self.net.now;
+        self.check_watches(heal_at);
         let reigning = self.controllers.reigning();
         let pairs = reigning.map_or_else(Pairs::default, |c| c.pairs().clone());
         let wanted = l1::wanted(&self.api, pairs);

@@ -1,0 +1,71 @@
+//! L5: a watch that lost its connection is tried again within the cap of its backoff, and is there
+//! so long after the API server is healthy: 2 s when nobody answered, 30 s behind an error
+//! (limits.toml, BACKOFF_SILENT_MAX_MS and BACKOFF_ERROR_MAX_MS).
+
+use crate::model::object::Kind;
+use crate::network::{MS, Network, SECOND, Time};
+use serval::kube::Trouble;
+
+const SILENT: Time = 2 * SECOND;
+const ERROR: Time = 30 * SECOND;
+/// A connection and its request need so long.
+const WAY: Time = 4 * SECOND;
+/// A connection that nobody has at the other end ends so late.
+const NOTICED: Time = 18 * SECOND;
+
+/// One watch of a controller.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// When the API server had it last, or it began.
+    at: Time,
+    /// When it had a connection last, as far as it knew.
+    held: Time,
+    /// How long its next attempt may be away.
+    cap: Time,
+}
+
+impl Seen {
+    /// It begins.
+    pub fn new(now: Time) -> Seen {
+        Seen { at: now, held: now, cap: SILENT }
+    }
+
+    /// An attempt failed; the next one is due then.
+    pub fn failed(&mut self, kind: Kind, trouble: Trouble, wait_ms: u64, net: &mut Network) {
+        let is_silence = matches!(
+            trouble,
+            Trouble::Unreachable
+                | Trouble::ConnectTimeout
+                | Trouble::Closed
+                | Trouble::AnswerTimeout
+        );
+        self.cap = if is_silence { SILENT } else { ERROR };
+        if wait_ms * MS > self.cap {
+            let text = format!("the watch of {kind:?} waits for {wait_ms} ms behind {trouble:?}");
+            net.trace.violated(net.now, "L5", text);
+        }
+    }
+
+    /// Whether the API server has it, which is healthy since then.
+    pub fn look(
+        &mut self,
+        what: &str,
+        (is_there, is_connected): (bool, bool),
+        healthy: Time,
+        net: &mut Network,
+    ) {
+        if is_there || is_connected {
+            self.held = net.now;
+        }
+        if is_there {
+            return self.at = net.now;
+        }
+        let since = self.at.max(healthy);
+        let within = self.cap + WAY;
+        if net.now > (since + NOTICED).min(self.held.max(healthy)) + within {
+            let seconds = (net.now - since) as f64 / 1e9;
+            let text = format!("{what} is not watched, {seconds} s after it could be");
+            net.trace.violated(net.now, "L5", text);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What the checkers are shown of a controller, when it publishes, writes statuses, and rests.
+
+use super::*;
+use crate::checkers::{s3, s5, s6, s8};
+use serval::reconcile::status::Sink;
+
+/// How many statuses are not as they must be.
+struct Differing(usize);
+
+impl Sink for Differing {
+    fn status(&mut self, _: Kind, _: &Meta, observed: u64, wanted: u64, _: &str) {
+        self.0 += usize::from(observed != wanted);
+    }
+}
+
+impl Process {
+    /// Pushes that run, or hold their slot.
+    pub fn pushes_running(&self) -> usize {
+        let slots = 0..MAX_PUSHES_AT_ONCE as usize;
+        slots.filter(|&slot| self.pushes.fleet.address(slot).is_some()).count()
+    }
+
+    /// Watches with something to send.
+    pub fn outputs_waiting(&self) -> usize {
+        self.watchers.iter().filter(|w| w.end.is_some() && !w.output.is_empty()).count()
+    }
+
+    /// Statuses that the API server does not have as they must be.
+    pub fn statuses_differing(&mut self, now: Time) -> usize {
+        let mut differing = Differing(0);
+        self.controller.all_statuses(clocks(now), &mut differing);
+        differing.0
+    }
+
+    /// Looks at the Snapshot that was just published.
+    pub(super) fn check_published(&mut self, around: &mut Around<'_>) {
+        around.counts.generations += 1;
+        let exact = self.is_exact();
+        around.counts.compared += u64::from(exact);
+        let admitted = (!self.setup.is_foreign).then(|| self.check_admitted(None, around.net));
+        let published = self.controller.published().expect("just published");
+        if let Some(admitted) = admitted {
+            admitted.published(published, around.net);
+            let told = self.watchers.iter().flat_map(|w| w.shadow.told().cloned());
+            s6::published(published, &told.collect::<Vec<_>>(), around.net);
+        }
+        let told = (&self.objects()[..], self.pairs(), self.setup);
+        let table = s3::published(published, told, exact, around.net);
+        around.tables.publish(published.identity.checksum, Rc::new(table));
+    }
+
+    /// Looks at what the stores admit of `objects`: those told, if there are no others.
+    pub fn check_admitted(&mut self, objects: Option<&Api>, net: &mut Network) -> s8::Admitted {
+        let admitted = s8::Admitted::of(self.controller.stores());
+        for kind in s8::KINDS {
+            let shadow = &self.watchers[kind as usize].shadow;
+            match objects {
+                Some(api) => admitted.check(kind, api.objects.values(), true, net),
+                None => admitted.check(kind, shadow.told(), !shadow.is_behind, net),
+            }
+        }
+        admitted
+    }
+
+    /// Looks at the statuses that were just worked out, from `first` on.
+    pub(super) fn check_statuses(&self, first: usize, around: &mut Around<'_>) {
+        // Of the kinds that the status of a Gateway speaks of.
+        let kinds = [ModelKind::Class, ModelKind::Gateway, ModelKind::Secret, ModelKind::Grant];
+        let is_exact = !self.setup.is_foreign
+            && kinds.iter().all(|&kind| !self.watchers[kind as usize].shadow.is_behind);
+        let objects = if is_exact { self.objects() } else { Vec::new() };
+        let knows_routers = !self.watchers[ModelKind::Slice as usize].shadow.is_behind;
+        let (addresses, silent) = self.routers.addresses(around.net.now);
+        for order in &self.orders[first..] {
+            s9::shown("a status", order.body.as_bytes(), around.net);
+            if is_exact && order.kind == Kind::Gateway {
+                let (name, told) =
+                    (order.key.to_string(), (&objects[..], self.pairs(), self.setup));
+                let (problems, kept) = s5::written(&name, &order.body, told, around.net);
+                around.counts.ref_problems += problems;
+                around.counts.pairs_kept += kept;
+                // Of those that are refused for their number other things are said.
+                let key =
+                    (ModelKind::Gateway, order.key.namespace.as_str(), order.key.name.as_str());
+                let is_admitted =
+                    objects.iter().any(|o| (o.key.0, o.key.1.as_str(), o.key.2.as_str()) == key);
+                if is_admitted && self.setup.in_nodes && knows_routers {
+                    s5::reached(&name, &order.body, &addresses, around.net);
+                    around.counts.silent += silent;
+                }
+            }
+        }
+    }
+
+    /// Whether it is known what the stores hold.
+    fn is_exact(&self) -> bool {
+        !self.setup.is_foreign && self.watchers.iter().all(|w| !w.shadow.is_behind)
+    }
+
+    /// What the stores must hold.
+    fn objects(&self) -> Vec<Rc<Object>> {
+        self.watchers.iter().flat_map(|w| w.shadow.objects()).collect()
+    }
+
+    /// The pairs of Secrets that it must serve.
+    pub fn pairs(&self) -> &Pairs {
+        &self.watchers[ModelKind::Secret as usize].shadow.pairs
+    }
+}
