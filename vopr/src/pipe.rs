@@ -79,26 +79,26 @@ mod tests {
         pipe.send(b"two");
         assert_eq!((pipe.len(), pipe.readable()), (6, 0));
         assert_eq!(pipe.arrive(4), b"onet");
-        assert_eq!((pipe.read(2), pipe.read(9)), (&b"on"[..], &b"et"[..]));
+        assert_eq!(pipe.read(2), b"on");
+        assert_eq!(pipe.read(9), b"et");
         pipe.lose(1);
         pipe.send(b"three");
         assert_eq!(pipe.arrive(3), b"oth");
         pipe.drop_arrived();
         assert_eq!(pipe.arrive(3), b"ree");
-        assert_eq!((pipe.read(9), pipe.len()), (&b"ree"[..], 0));
+        assert_eq!(pipe.read(9), b"ree");
+        assert!(pipe.is_empty());
     }
 
     #[test]
     fn what_was_read_does_not_pile_up() {
         let mut pipe = Pipe::default();
         for _ in 0..4 * READ_KEPT_BYTES {
+            // One byte flies always, so that it is never empty.
             pipe.send(b"abc");
-            pipe.arrive(2);
-            pipe.read(2);
-            pipe.lose(pipe.len());
-            pipe.send(b"d");
-            pipe.arrive(1);
+            pipe.arrive(3 - usize::from(pipe.bytes.len() == 3));
+            pipe.read(3);
+            assert!(pipe.bytes.len() <= READ_KEPT_BYTES + 8 && pipe.len() == 1);
         }
-        assert!(pipe.bytes.len() <= READ_KEPT_BYTES + 3 + pipe.len());
     }
 }
