@@ -14,6 +14,11 @@ use std::net::SocketAddr;
 /// Endpoints lie here; everything else is refused.
 pub const BACKEND_NET: [u8; 2] = [10, 1];
 
+/// Whether something is there.
+pub fn is_backend(address: &SocketAddr) -> bool {
+    matches!(address, SocketAddr::V4(v4) if v4.ip().octets()[..2] == BACKEND_NET)
+}
+
 /// One connection of the worker.
 #[derive(Debug)]
 pub struct Wire {
@@ -91,6 +96,8 @@ pub struct Driver {
     tls: BTreeSet<u16>,
     /// Connections that wait to be accepted, by bind; it may be closed meanwhile.
     pub backlog: VecDeque<(u16, EndId)>,
+    /// Where the worker asked to connect to in this turn.
+    pub connects: Vec<SocketAddr>,
     /// Ports that cannot be bound now.
     pub failing_port: u16,
     /// Next wire to be looked at.
@@ -109,6 +116,7 @@ impl Driver {
             bound: BTreeMap::new(),
             tls: BTreeSet::new(),
             backlog: VecDeque::new(),
+            connects: Vec::new(),
             failing_port: 0,
             turn: 0,
         }
@@ -288,8 +296,8 @@ impl Io for Face<'_> {
     }
 
     fn connect(&mut self, id: ConnId, to: SocketAddr) -> Result<(), Errno> {
-        let own = matches!(to, SocketAddr::V4(v4) if v4.ip().octets()[..2] == BACKEND_NET);
-        if !own {
+        self.driver.connects.push(to);
+        if !is_backend(&to) {
             return Err(Errno(101));
         }
         let end = self.net.connect(self.driver.node, Node::Backends, to);

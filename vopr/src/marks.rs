@@ -80,6 +80,7 @@ pub const CATALOGUE: &[&str] = &[
     "a router starts with a torn file",
     "a router starts with its file",
     "a router starts without a file",
+    "a slice leads astray",
     "a watch begins too early",
     "a watch ends in order",
     "a watch is cut in mid-line",

@@ -5,6 +5,7 @@
 //! drops the process; a new one begins with another boot id and what the file says.
 
 use crate::admin_port::AdminPort;
+use crate::checkers::d2::Asked;
 use crate::checkers::d13;
 use crate::io::{Driver, Face, Found, Told};
 use crate::marks::sometimes;
@@ -92,6 +93,8 @@ pub struct Router {
     drain_within: Time,
     pub swaps: u64,
     pub requests: u64,
+    /// Connections that it asked for and D2 has not judged.
+    pub asked: Vec<Asked>,
     prng: Prng,
     capacities: Capacities,
 }
@@ -155,6 +158,7 @@ impl Router {
             drain_within: 0,
             swaps: 0,
             requests: 0,
+            asked: Vec::new(),
             prng,
             capacities,
         }
@@ -187,7 +191,7 @@ impl Router {
             updater.set_served(identity, Source::File);
         }
         let mut worker = zeroed_box::<Worker>();
-        let options = Options { allow_loopback: false };
+        let options = Options { allow_loopback: false, own: [Some(self.address()), None] };
         worker.init(&self.capacities, options, self.prng.next_u64(), Instant(net.now));
         let process = Process {
             number: self.prng.next_u64(),
@@ -342,12 +346,24 @@ impl Router {
             result
         });
         process.reader.acknowledge();
+        let connects = core::mem::take(&mut process.driver.connects);
         if let Some(checksum) = adopted {
             self.swaps += 1;
             self.adopted.push((now, Some(checksum)));
             net.trace.event(now, "adopted", self.index as u64, &checksum.0);
         }
+        for to in connects {
+            let served = self.adopted.last().and_then(|a| a.1);
+            self.asked.push(Asked { to, served, is_own: self.listens_at(to, net) });
+        }
         result
+    }
+
+    /// Whether it listens there itself.
+    fn listens_at(&self, to: SocketAddr, net: &Network) -> bool {
+        let any = |a: &SocketAddr| a.ip().is_unspecified() && self.address().ip() == to.ip();
+        let own = net.listening(self.node());
+        own.iter().any(|a| *a == to || any(a) && a.port() == to.port())
     }
 
     /// Does all that can be done now.

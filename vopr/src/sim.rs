@@ -9,7 +9,7 @@ mod converge;
 use crate::api_server::Api;
 use crate::backend::Backends;
 use crate::capacities::small;
-use crate::checkers::{d1, d3, d4, d7, d9, d11, d13, l1, l2, l3, l4, s1};
+use crate::checkers::{d1, d2, d3, d4, d7, d9, d11, d13, l1, l2, l3, l4, s1};
 use crate::client::{Clients, Outcome};
 use crate::controller::{Around, Counts, Process};
 use crate::controllers::{CONTROLLERS, Controllers};
@@ -247,6 +247,9 @@ impl Sim {
     }
 
     fn look(&mut self, i: usize) {
+        for asked in core::mem::take(&mut self.routers[i].asked) {
+            d2::asked(i, &asked, &self.tables, &mut self.net);
+        }
         if let Some(process) = &self.routers[i].process {
             s1::look(i, process, &mut self.seen[i], &mut self.net);
         }

@@ -8,15 +8,17 @@ use crate::capacities::ADMITTED;
 use crate::checkers::l1;
 use crate::client::HOSTS;
 use crate::io::BACKEND_NET;
+use crate::marks::sometimes;
 use crate::model::lookup::matches_host;
 use crate::model::object::*;
 use crate::model::roster::SERVICE;
 use crate::model::secret::{Flaw, Pairs};
-use crate::model::table::ServedRule;
+use crate::model::table::{POOL, ServedRule};
 use crate::network::Time;
+use crate::router::{ADMIN_PORT, admin_address};
 use crate::target;
 use serval::stdx::Prng;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The controllerName that is ours.
 pub const CONTROLLER: &str = "serval.dev/gateway-controller";
@@ -33,6 +35,17 @@ const SERVICES: usize = 6;
 pub fn is_tls_port(port: u16) -> bool {
     port == 443
 }
+
+/// Where no endpoint may lead to.
+const NOWHERE: [[u8; 4]; 7] = [
+    [127, 0, 0, 1],
+    [169, 254, 169, 254],
+    [224, 0, 0, 1],
+    [239, 1, 2, 3],
+    [0, 0, 0, 0],
+    [0, 1, 2, 3],
+    [255, 255, 255, 255],
+];
 
 /// Makes objects.
 #[derive(Debug)]
@@ -533,7 +546,32 @@ impl Workload {
             None => self.below(SERVICES),
         };
         let most = self.prng.range(0, 3);
-        self.slice_of(&format!("service{service}"), most)
+        let mut spec = self.slice_of(&format!("service{service}"), most);
+        if self.prng.chance(1, 8) {
+            self.make_hostile(&mut spec);
+        }
+        spec
+    }
+
+    /// Lets a slice lead to where a tenant must not, among its own endpoints or in place of them.
+    fn make_hostile(&mut self, spec: &mut Spec) {
+        let Spec::Slice { ports, endpoints, .. } = spec else { return };
+        let address = if self.prng.chance(1, 2) {
+            // Where routers listen themselves.
+            let IpAddr::V4(node) = admin_address(self.below(2), self.below(2) as u8).ip() else {
+                unreachable!("nodes have IPv4")
+            };
+            let port = self.of(&[80, 80, 8080, 443, ADMIN_PORT]);
+            *ports = vec![("http".to_string(), port), ("alt".to_string(), 80)];
+            if self.prng.chance(1, 2) { node } else { self.of(&POOL) }
+        } else {
+            Ipv4Addr::from(self.of(&NOWHERE))
+        };
+        sometimes("a slice leads astray");
+        if self.prng.chance(1, 2) {
+            endpoints.clear();
+        }
+        endpoints.push(Endpoint { address, ready: true, serving: true, terminating: false });
     }
 
     /// Endpoints of a Service.

@@ -3,6 +3,7 @@
 pub mod d1;
 pub mod d11;
 pub mod d13;
+pub mod d2;
 pub mod d3;
 pub mod d4;
 pub mod d5;

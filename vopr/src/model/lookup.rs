@@ -2,6 +2,7 @@
 
 use super::object::{Edit, Match, NewPath, Redirect};
 use super::table::{Served, ServedRule, Table, intersect};
+use crate::io::is_backend;
 use crate::ledger::Request;
 use std::net::SocketAddr;
 
@@ -132,7 +133,9 @@ impl Table {
             names.extend(addresses.iter().map(|a| a.to_string()));
         }
         let may_500 = weighted().any(|b| b.0.is_none());
-        let may_503 = weighted().any(|b| b.0.as_ref().is_some_and(Vec::is_empty));
+        // Where there is no backend nobody answers, or the router itself, whom it does not ask.
+        let is_odd = |pool: &Vec<SocketAddr>| pool.is_empty() || !pool.iter().all(is_backend);
+        let may_503 = weighted().any(|b| b.0.as_ref().is_some_and(is_odd));
         if weighted().all(|b| b.0.is_none()) {
             return Answer::Failed;
         }
