@@ -3,6 +3,7 @@
 //! In: calls of the worker. Out: the same on the network, and events that the router delivers.
 //! Partial writes, back-pressure and backlogs are as with sockets.
 
+use crate::checkers::d6::{Head, Strict};
 use crate::faults::Fault;
 use crate::network::{EndId, Network, Node};
 use serval::config::snapshot::Bind;
@@ -34,6 +35,10 @@ pub struct Wire {
     is_open: bool,
     /// The hello of a TLS connection as far as it came: a server name and the end of its line.
     hello: Option<Vec<u8>>,
+    /// Reads along what goes to a backend.
+    strict: Option<Strict>,
+    /// The turn in which its bytes came, while they are not read.
+    waits_since: Option<u64>,
 }
 
 impl Wire {
@@ -51,6 +56,8 @@ impl Wire {
             is_broken: false,
             is_open: false,
             hello: None,
+            strict: None,
+            waits_since: None,
         }
     }
 
@@ -98,6 +105,14 @@ pub struct Driver {
     pub backlog: VecDeque<(u16, EndId)>,
     /// Where the worker asked to connect to in this turn.
     pub connects: Vec<SocketAddr>,
+    /// Requests that went to backends and D6 has not judged.
+    pub heads: Vec<Head>,
+    /// Bytes that went to backends.
+    pub sent_up: u64,
+    /// Turns of the worker.
+    pub turns: u64,
+    /// For how many of them the bytes of a client waited that were read last.
+    pub waited: u64,
     /// Ports that cannot be bound now.
     pub failing_port: u16,
     /// Next wire to be looked at.
@@ -117,6 +132,10 @@ impl Driver {
             tls: BTreeSet::new(),
             backlog: VecDeque::new(),
             connects: Vec::new(),
+            heads: Vec::new(),
+            sent_up: 0,
+            turns: 0,
+            waited: 0,
             failing_port: 0,
             turn: 0,
         }
@@ -139,6 +158,15 @@ impl Driver {
         let id = self.conn(end)?;
         self.wires.get_mut(&id.index)?.is_open = true;
         Some(id)
+    }
+
+    /// Bytes came.
+    pub fn waits(&mut self, id: ConnId) {
+        let turns = self.turns;
+        let wire = self.wires.get_mut(&id.index).filter(|w| !w.is_paused && w.strict.is_none());
+        if let Some(wire) = wire {
+            wire.waits_since.get_or_insert(turns);
+        }
     }
 
     /// Puts back what the driver holds for a wire.
@@ -211,6 +239,7 @@ impl Driver {
             let reset = net.ended(wire.end) == Some(crate::network::Ended::Reset);
             return Found::End(id, if reset { End::Reset } else { End::Eof });
         }
+        let waited = wire.waits_since.take().map_or(0, |since| self.turns - since);
         if let Some(hello) = &mut wire.hello {
             hello.extend(net.read(wire.end, most));
             if hello.pop_if(|last| *last == b'\n').is_none() {
@@ -220,11 +249,18 @@ impl Driver {
         }
         let fresh = |buf| Chunk { buf, start: IO_BUFFER_HEADROOM_BYTES, len: 0 };
         let chunk = wire.more.take().or_else(|| self.free.pop().map(fresh));
-        let Some(mut chunk) = chunk else { return Found::Starved };
+        let Some(mut chunk) = chunk else {
+            wire.waits_since = Some(self.turns - waited);
+            return Found::Starved;
+        };
         let at = chunk.range().end;
         let room = (IO_BUFFER_BYTES - IO_BUFFER_TAILROOM_BYTES) as usize - at;
         assert!(room > 0, "the core left no room to read into");
+        self.waited = waited;
         let bytes = net.read(wire.end, room.min(most));
+        if let Some(strict) = &mut wire.strict {
+            strict.heard(&bytes);
+        }
         self.memory[chunk.buf.index() as usize][at..at + bytes.len()].copy_from_slice(&bytes);
         chunk.len += bytes.len() as u32;
         Found::Data(id, chunk)
@@ -243,6 +279,21 @@ impl Face<'_> {
         let wire = self.driver.wires.get_mut(&id.index).expect("a connection of the driver");
         assert_eq!(wire.generation, id.generation, "the core uses live handles");
         wire
+    }
+}
+
+impl Face<'_> {
+    /// Reads along what goes to a backend.
+    fn read_along(&mut self, id: ConnId, chunk: &Chunk) {
+        let Driver { wires, memory, heads, sent_up, .. } = &mut *self.driver;
+        let wire = wires.get_mut(&id.index).expect("a connection of the driver");
+        let Some(strict) = &mut wire.strict else { return };
+        let bytes = &memory[chunk.buf.index() as usize][chunk.range()];
+        *sent_up += bytes.len() as u64;
+        if let Err(wrong) = strict.sent(bytes, heads) {
+            let text = format!("{:?} sent {wrong}", self.driver.node);
+            self.net.trace.violated(self.net.now, "D6", text);
+        }
     }
 }
 
@@ -267,6 +318,8 @@ impl Io for Face<'_> {
         assert!(chunk.len > 0, "nothing is sent");
         let wire = self.wire(id);
         assert!(!wire.shut_wanted, "nothing is sent after shutdown");
+        self.read_along(id, &chunk);
+        let wire = self.wire(id);
         if wire.is_broken {
             self.driver.free.push(chunk.buf);
             return Sent::Out;
@@ -301,7 +354,8 @@ impl Io for Face<'_> {
             return Err(Errno(101));
         }
         let end = self.net.connect(self.driver.node, Node::Backends, to);
-        let before = self.driver.wires.insert(id.index, Wire::new(id.generation, end));
+        let wire = Wire { strict: Some(Strict::default()), ..Wire::new(id.generation, end) };
+        let before = self.driver.wires.insert(id.index, wire);
         assert!(before.is_none(), "the index was in use");
         Ok(())
     }
@@ -318,7 +372,7 @@ impl Io for Face<'_> {
     fn pause(&mut self, id: ConnId) {
         let wire = self.wire(id);
         assert!(!wire.is_paused);
-        wire.is_paused = true;
+        (wire.is_paused, wire.waits_since) = (true, None);
     }
 
     fn resume(&mut self, id: ConnId) {

@@ -6,6 +6,7 @@
 
 use crate::admin_port::AdminPort;
 use crate::checkers::d2::Asked;
+use crate::checkers::d12;
 use crate::checkers::d13;
 use crate::io::{Driver, Face, Found, Told};
 use crate::marks::sometimes;
@@ -93,6 +94,8 @@ pub struct Router {
     drain_within: Time,
     pub swaps: u64,
     pub requests: u64,
+    /// Nothing holds it up but its peers.
+    pub is_calm: bool,
     /// Connections that it asked for and D2 has not judged.
     pub asked: Vec<Asked>,
     prng: Prng,
@@ -103,6 +106,8 @@ pub struct Router {
 /// rests or does not begin.
 const DRAIN_WITHIN: [Time; 3] = [500 * MS, 3 * SECOND, 14 * SECOND];
 
+/// The address of all clients.
+pub const CLIENT_IP: &str = "192.0.2.7";
 /// The port of admin addresses.
 pub const ADMIN_PORT: u16 = 9901;
 /// Nodes that a router may be on.
@@ -158,6 +163,7 @@ impl Router {
             drain_within: 0,
             swaps: 0,
             requests: 0,
+            is_calm: false,
             asked: Vec::new(),
             prng,
             capacities,
@@ -302,6 +308,7 @@ impl Router {
                 SocketEvent::Refused => {
                     self.turn(net, |w, turn| w.on_connect_failed(turn, id, Errno(111)));
                 }
+                SocketEvent::Readable if net.ended(end).is_none() => process.driver.waits(id),
                 SocketEvent::Writable => process.driver.flush(id.index, net),
                 // Of a reset behind an end in order only a write tells.
                 SocketEvent::Readable if net.ended(end) == Some(Ended::Reset) => {
@@ -333,7 +340,7 @@ impl Router {
         let process = self.process.as_mut().expect("it runs");
         let (worker, driver, now) = (&mut process.worker, &mut process.driver, net.now);
         let mut face = Face { driver, net };
-        let mut adopted = None;
+        let (mut adopted, mut heads) = (None, 0);
         let result = process.reader.turn(|slot, generation| {
             let mut turn = Turn { io: &mut face, slot, generation, now: Instant(now) };
             worker.begin(&mut turn);
@@ -341,11 +348,15 @@ impl Router {
                 process.generation = generation;
                 adopted = Some(slot.snapshot.identity.checksum);
             }
+            let before = worker.counters().requests;
             let result = event(worker, &mut turn);
+            heads = worker.counters().requests - before;
             worker.tick(&mut turn);
             result
         });
         process.reader.acknowledge();
+        process.driver.turns += 1;
+        d12::judged(self.index, heads, net);
         let connects = core::mem::take(&mut process.driver.connects);
         if let Some(checksum) = adopted {
             self.swaps += 1;
@@ -357,6 +368,16 @@ impl Router {
             self.asked.push(Asked { to, served, is_own: self.listens_at(to, net) });
         }
         result
+    }
+
+    /// What its worker served at some moment of a time.
+    pub fn served_between(&self, from: Time, to: Time) -> Vec<Checksum> {
+        let mut served = Vec::new();
+        for (at, entry) in self.adopted.iter().enumerate() {
+            let until = self.adopted.get(at + 1).map_or(Time::MAX, |next| next.0);
+            served.extend(entry.1.filter(|_| until >= from && entry.0 <= to));
+        }
+        served
     }
 
     /// Whether it listens there itself.
@@ -408,7 +429,7 @@ impl Router {
         if process.worker.can_accept()
             && let Some((bind, end)) = process.driver.backlog.pop_front()
         {
-            let from = SocketAddr::from(([192, 0, 2, 7], 40_000));
+            let from = SocketAddr::new(CLIENT_IP.parse().expect("an address"), 40_000);
             let id = self.turn(net, |worker, turn| worker.on_accept(turn, BindId(bind), from));
             if self.drain_ends().is_some() {
                 net.trace.violated(net.now, "D13", format!("router {} accepts", self.index));
@@ -431,6 +452,8 @@ impl Router {
                 true
             }
             Found::Data(id, chunk) => {
+                let waited = core::mem::take(&mut process.driver.waited);
+                d12::waited(self.index, if self.is_calm { waited } else { 0 }, net);
                 self.turn(net, |worker, turn| worker.on_data(turn, id, chunk));
                 true
             }

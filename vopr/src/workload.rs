@@ -258,6 +258,9 @@ impl Workload {
         if healthy.len() < SERVED && self.prng.chance(1, 2) {
             return self.mend(false, api, now);
         }
+        if self.prng.chance(1, 4) {
+            return self.retouch(api, now);
+        }
         let kind = self.of(&[
             Kind::Gateway,
             Kind::Route,
@@ -288,6 +291,42 @@ impl Workload {
             return;
         }
         self.put(kind, api, now);
+    }
+
+    /// Changes what a rule does with requests, and where its endpoints are, and nothing else: who
+    /// is on the way meanwhile is served as before, or as after.
+    fn retouch(&mut self, api: &mut Api, now: Time) {
+        let Some(key) = self.live(Kind::Route, None, api) else { return };
+        let Some(Spec::Route { parents, hostnames, mut rules }) =
+            api.objects.get(&key).map(|o| o.spec.clone())
+        else {
+            return;
+        };
+        let index = self.below(rules.len());
+        let rule = &mut rules[index];
+        let filters = self.filters(&rule.matches);
+        let value = self.of(&["one", "two", "three"]).to_string();
+        if rule.filters.redirect.is_none() && filters.redirect.is_none() {
+            match self.below(4) {
+                0 => rule.filters.request = filters.request,
+                1 => rule.filters.rewrite = filters.rewrite,
+                _ => rule.filters.response = Some(Edit::Set(value)),
+            }
+        }
+        for backend in rules[index].backends.clone() {
+            let namespace = backend.namespace.unwrap_or_else(|| key.1.clone());
+            let is_its = |o: &&std::rc::Rc<Object>| {
+                o.key.1 == namespace
+                    && matches!(&o.spec, Spec::Slice { service, .. } if *service == backend.name)
+            };
+            let slices: Vec<Key> =
+                api.objects.values().filter(is_its).map(|o| o.key.clone()).collect();
+            for slice in slices {
+                let spec = self.slice_of(&backend.name, 2);
+                api.apply(slice, spec, now);
+            }
+        }
+        api.apply(key, Spec::Route { parents, hostnames, rules }, now);
     }
 
     /// Creates an object, or changes it.
