@@ -8,6 +8,7 @@
 
 use crate::kube::lease::{Held, Look};
 use crate::limits::{BACKOFF_SILENT_MAX_MS, LEASE_RENEW_PERIOD_MS, LEASE_STALE_LOOKS};
+use crate::stdx::marks::{Mark, sometimes};
 use crate::stdx::{Duration, Instant};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +85,9 @@ impl Reign {
             Held::Own(epoch) if epoch == self.epoch => Change::None,
             Held::Own(epoch) => {
                 assert!(epoch > self.epoch, "an epoch only rises");
+                if before == State::StandingBy {
+                    sometimes(Mark::TakesOver);
+                }
                 self.epoch = epoch;
                 Change::Taken(epoch)
             }
@@ -95,7 +99,11 @@ impl Reign {
                 if self.same >= LEASE_STALE_LOOKS {
                     self.due = now;
                 }
-                if before == State::StandingBy { Change::None } else { Change::Overtaken }
+                if before == State::StandingBy {
+                    return Change::None;
+                }
+                sometimes(Mark::Overtaken);
+                Change::Overtaken
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::limits::{
     KUBE_WRITE_ATTEMPTS, LEASE_RENEW_PERIOD_MS, LEASE_STALE_LOOKS, MAX_LABEL_BYTES, MAX_NAME_BYTES,
 };
 use crate::resource::document::{Document, Value};
+use crate::stdx::marks::{Mark, sometimes};
 use crate::stdx::{Full, Inline, Instant, Now, Prng, fnv};
 use crate::wire::json::JsonWriter;
 
@@ -176,6 +177,7 @@ impl LeaseEpoch {
                 self.lease(document.root(), now);
             }
             (Phase::Reading, Input::Answer { status: 404, .. }) => {
+                sometimes(Mark::LeaseCreated);
                 self.resource_version.clear();
                 self.raise(0, Phase::Creating, now);
             }
@@ -183,6 +185,7 @@ impl LeaseEpoch {
             | (Phase::Raising, Input::Answer { status: 200, .. }) => self.done(0),
             // Between GET and PUT the Lease was deleted: read again, like a conflict.
             (Phase::Raising, Input::Answer { status: 404, .. }) => {
+                sometimes(Mark::LeaseDeletedMeanwhile);
                 self.again(Trouble::Status(409), 0, now);
             }
             (_, Input::Answer { status, retry_after_ms, .. }) if asked => {
@@ -264,11 +267,15 @@ impl LeaseEpoch {
         let is_ours = holder == self.holder.as_str();
         let Look { held, given, take } = self.look;
         if !take && !is_ours && held < transitions {
+            sometimes(Mark::LeaseOfOthers);
             self.others = fnv::hash(self.resource_version.as_str().as_bytes()) | 1;
             return self.done(0);
         }
         // Above `held` when the answer to our write was lost.
         if !take && is_ours && held <= transitions && given <= transitions {
+            if held < transitions {
+                sometimes(Mark::LeaseAnswerWasLost);
+            }
             self.epoch = transitions;
             return self.write(Phase::Raising, now);
         }

@@ -87,16 +87,23 @@ pub(super) struct Writer<'j, 'b> {
 impl Writer<'_, '_> {
     fn condition(&mut self, kind: &str, status: &str, reason: &str, message: fmt::Arguments<'_>) {
         let message = Short::<{ MAX_MESSAGE_BYTES as usize }>::truncated(message);
+        self.says(kind, status, reason, message.as_str());
+    }
+
+    fn says(&mut self, kind: &str, status: &str, reason: &str, message: &str) {
         self.digest.condition(kind, status, reason, self.generation);
-        self.digest.field(message.as_str());
+        self.digest.field(message);
         self.json.begin_object().member("type", kind).member("status", status);
-        self.json.member("reason", reason).member("message", message.as_str());
+        self.json.member("reason", reason).member("message", message);
         self.json.key("observedGeneration").number(self.generation).end_object();
     }
 
     pub(super) fn is(&mut self, kind: &str, holds: bool, reason: &str, message: &str) {
         let status = if holds { "True" } else { "False" };
-        self.condition(kind, status, reason, format_args!("{message}"));
+        match message.len() <= MAX_MESSAGE_BYTES as usize {
+            true => self.says(kind, status, reason, message),
+            false => self.condition(kind, status, reason, format_args!("{message}")),
+        }
     }
 }
 

@@ -33,17 +33,20 @@ impl Digest {
     }
 
     /// Adds a field.
+    #[inline]
     pub fn field(&mut self, text: &str) {
         self.0.write(&(text.len() as u32).to_le_bytes());
         self.0.write(text.as_bytes());
     }
 
     /// Adds a number.
+    #[inline]
     pub fn number(&mut self, value: i64) {
         self.0.write(&value.to_le_bytes());
     }
 
     /// Adds a condition.
+    #[inline]
     pub fn condition(&mut self, kind: &str, status: &str, reason: &str, generation: i64) {
         self.field(kind);
         self.field(status);

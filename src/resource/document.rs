@@ -224,6 +224,7 @@ pub struct Value<'d> {
 }
 
 impl<'d> Value<'d> {
+    #[inline]
     fn entry(self) -> Option<&'d Entry> {
         self.document.entries.get(self.index)
     }
@@ -239,6 +240,7 @@ impl<'d> Value<'d> {
     }
 
     /// What it is.
+    #[inline]
     pub fn kind(self) -> Kind {
         self.entry().map_or(Kind::Null, |e| e.kind)
     }
@@ -260,7 +262,8 @@ impl<'d> Value<'d> {
 
     /// The member of that name, unless null.
     pub fn get(self, name: &str) -> Option<Value<'d>> {
-        self.items().find(|v| v.name() == name && !v.is_null())
+        let is_it = |e: &Entry| self.document.text.bytes(e.name) == name.as_bytes();
+        self.items().find(|v| v.entry().is_some_and(is_it) && !v.is_null())
     }
 
     /// The member at the end of a path of names.
@@ -372,6 +375,7 @@ pub struct Items<'d> {
 
 impl<'d> Iterator for Items<'d> {
     type Item = Value<'d>;
+    #[inline]
     fn next(&mut self) -> Option<Value<'d>> {
         let entry = self.document.entries.get(self.next)?;
         let value = Value { document: self.document, index: self.next };

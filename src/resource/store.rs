@@ -12,6 +12,7 @@ use super::outline::Outline;
 use super::{Key, Meta, Object};
 use crate::limits::{MAX_OBJECT_PACKED_BYTES, STORE_BLOCK_BYTES, STUB_OUTLINE_BYTES};
 use crate::limits::{MAX_STUBS_PER_STORE, MIN_STUBS_PER_STORE};
+use crate::stdx::marks::{Mark, sometimes};
 use crate::stdx::pack::{Pack, Packer, Unpacker};
 use crate::stdx::{Full, Table};
 
@@ -230,8 +231,12 @@ impl<const N: usize, const BLOCKS: usize, const OUTLINE: usize> ResourceStore<N,
         if self.resyncing {
             return false;
         }
-        self.stubs.as_slice().iter().any(waiting)
-            || (self.uncounted > 0 && self.order.len() < self.slots.cap())
+        let wants = self.stubs.as_slice().iter().any(waiting)
+            || (self.uncounted > 0 && self.order.len() < self.slots.cap());
+        if wants {
+            sometimes(Mark::RelistWanted);
+        }
+        wants
     }
 
     /// Stores an object, or refuses it whole. `scratch` holds the packed object for a moment.
@@ -240,6 +245,7 @@ impl<const N: usize, const BLOCKS: usize, const OUTLINE: usize> ResourceStore<N,
         let mut packer = Packer::new(&mut scratch.0);
         let packed = Outline::<OUTLINE>::of(object).pack(&mut packer);
         if packed.and_then(|()| object.pack(&mut packer)).is_err() {
+            sometimes(Mark::ObjectTooLarge);
             return self.refuse(object, Refusal::TooLarge);
         }
         let size = packer.len();
@@ -256,6 +262,7 @@ impl<const N: usize, const BLOCKS: usize, const OUTLINE: usize> ResourceStore<N,
         self.version += 1;
         let needed = size.div_ceil(BLOCK) as u32;
         if !self.make_room(&meta, needed) {
+            sometimes(Mark::ObjectRefused);
             let stub = self.stub_of(object, Refusal::Capacity);
             return self.remember(Stub { blocks: needed, ..stub });
         }
@@ -282,6 +289,7 @@ impl<const N: usize, const BLOCKS: usize, const OUTLINE: usize> ResourceStore<N,
         self.version += 1;
         let refusal = stub.refusal;
         if self.stubs.push(stub) == Err(Full) {
+            sometimes(Mark::StubsFull);
             self.uncounted += 1;
         }
         Upserted::Refused(refusal)
@@ -424,6 +432,7 @@ impl<const N: usize, const BLOCKS: usize, const OUTLINE: usize> ResourceStore<N,
     fn make_room(&mut self, meta: &Meta, needed: u32) -> bool {
         let Some(evict) = self.evictions(meta, needed) else { return false };
         for _ in 0..evict {
+            sometimes(Mark::ObjectEvicted);
             let slot = self.order[self.order.len() - 1];
             let Slot { meta, observed, size, epoch, .. } = self.slots[slot];
             let outline = self.outline(slot);

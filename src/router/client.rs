@@ -14,6 +14,7 @@ use super::io::{Chunk, Close, End, IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, Io
 use super::worker::{Turn, Worker, listener_tag, rule_tag};
 use crate::config::filter::NO_FILTER;
 use crate::limits::{MAX_HEAD_BYTES, MAX_REQUESTS_PER_INPUT};
+use crate::stdx::marks::{Mark, sometimes};
 use crate::wire::http1::render::Forwarded;
 use crate::wire::http1::{Decoded, Decoder, Framing, RequestHead, field_space, is_worth_parsing};
 use core::ops::Range;
@@ -161,6 +162,7 @@ impl Worker {
             Ok(None) => return Verdict::Partial,
             Err(refusal) => {
                 self.counters.requests += 1;
+                sometimes(Mark::RequestRefused);
                 let status = refusal.status();
                 let (close, is_head, len, rendered) = (true, false, 0, 0);
                 return Verdict::Answer(Answer { status, close, is_head, len, rendered });
@@ -183,13 +185,16 @@ impl Worker {
             // Another listener has this host: its certificate was not shown (GEP-3567).
             let its = table.listener(snapshot, bind, head.host);
             if its.is_some_and(|its| listener_tag(snapshot, its) != secured) {
+                sometimes(Mark::Misdirected);
                 return answer(421);
             }
         }
         let Some(Ok(found)) = bind.map(|bind| table.find(snapshot, bind, &head)) else {
+            sometimes(Mark::RouteNotFound);
             return answer(404);
         };
         if matches!(head.framing, Framing::Length(n) if n > self.max_body_bytes) {
+            sometimes(Mark::BodyTooLarge);
             return answer(413);
         }
         let port = snapshot.listeners[found.listener].port;
@@ -282,6 +287,7 @@ impl Worker {
             self.keep_trailers(index, Way::Request, piece, &decoded);
         }
         if !self.keep_filters(turn, index, forward) {
+            sometimes(Mark::EditsFull);
             self.counters.edits_exhausted += 1;
             return self.refuse(turn, (client, index), forward, chunk.buf);
         }
@@ -351,6 +357,7 @@ impl Worker {
     /// Keeps the trailers in a piece of a chunked body.
     pub(super) fn keep_trailers(&mut self, index: u32, way: Way, piece: &[u8], decoded: &Decoded) {
         if !self.exchanges.collect_trailers(index, way, piece, decoded) {
+            sometimes(Mark::TrailersFull);
             self.counters.exhausted += 1;
         }
     }
@@ -424,6 +431,7 @@ impl Worker {
             exchange.request.decode(&mut turn.io.bytes_mut(&mut chunk.buf)[range.clone()]);
         let Ok(decoded) = decoded else {
             turn.io.put(chunk.buf);
+            sometimes(Mark::BodyBroken);
             self.fail(turn.io, index, 400);
             return;
         };
@@ -435,6 +443,7 @@ impl Worker {
         exchange.body_bytes += decoded.len as u64;
         if exchange.body_bytes > self.max_body_bytes {
             turn.io.put(chunk.buf);
+            sometimes(Mark::BodyGrowsTooLarge);
             self.fail(turn.io, index, 413);
             return;
         }

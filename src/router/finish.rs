@@ -9,6 +9,7 @@ use super::exchange::Phase;
 use super::io::{Buf, Chunk, Close, IO_BUFFER_HEADROOM_BYTES, Io};
 use super::worker::{Turn, Worker};
 use crate::limits::IDLE_TIMEOUT_MS;
+use crate::stdx::marks::{Mark, sometimes};
 use crate::wire::http1::render;
 
 /// The reason phrases of the router's own answers (RFC 9110 section 15).
@@ -146,6 +147,7 @@ impl Worker {
     /// Cuts a response that has begun, so that nobody takes it for whole.
     pub(super) fn truncate<I: Io>(&mut self, io: &mut I, index: u32) {
         let client = self.exchanges[index].client;
+        sometimes(Mark::AnswerCut);
         self.counters.truncated += 1;
         self.abandon(io, index);
         self.close(io, client, Close::Reset);
@@ -172,6 +174,7 @@ impl Worker {
     ) {
         assert!(self.conns[client].exchange == NONE && self.conns[client].is_client());
         let Some(mut buf) = spare.or_else(|| io.take()) else {
+            sometimes(Mark::AnswerFindsNoBuffer);
             self.counters.exhausted += 1;
             self.close(io, client, Close::Reset);
             return;
@@ -282,10 +285,12 @@ impl Worker {
             }
             State::Head => {
                 self.counters.timeouts += 1;
+                sometimes(Mark::HeadTimesOut);
                 self.answer(turn.io, index, 408, true, false, None);
             }
             State::Busy => self.expire_exchange(turn, index),
             State::Idle | State::Linger if is_queued => {
+                sometimes(Mark::ClientDoesNotRead);
                 // The peer does not read: what it got is cut short.
                 self.counters.timeouts += 1;
                 self.close(turn.io, index, Close::Reset);
@@ -293,12 +298,14 @@ impl Worker {
             State::Connecting => {
                 self.counters.timeouts += 1;
                 let client = self.client_of(index);
+                sometimes(Mark::ConnectTimesOut);
                 self.connect_failed(turn, index, 504);
                 self.settle(turn, client);
             }
             State::Active => {
                 self.counters.timeouts += 1;
                 let client = self.client_of(index);
+                sometimes(Mark::BackendTimesOut);
                 self.fail(turn.io, self.conns[index].exchange, 504);
                 self.settle(turn, client);
             }
@@ -312,6 +319,7 @@ impl Worker {
         let index = self.conns[client].exchange;
         let exchange = &self.exchanges[index];
         if exchange.phase == Phase::Tunnel {
+            sometimes(Mark::TunnelTimesOut);
             self.end_tunnel(turn.io, index);
             return;
         }
@@ -319,6 +327,7 @@ impl Worker {
         // When the client is the one that does not go on, it is told so.
         let waits_for_client = !exchange.request.is_done() && self.takes_body(exchange);
         let status = if idle && waits_for_client { 408 } else { 504 };
+        sometimes(if status == 408 { Mark::BodyTimesOut } else { Mark::RequestTimesOut });
         self.fail(turn.io, index, status);
         self.settle(turn, client);
     }

@@ -12,6 +12,7 @@ use crate::config::{Identity, Snapshot, Source};
 use crate::limits::{ADMIN_TIMEOUT_MS, MAX_RECORD_SIZE_BYTES};
 use crate::resource::document::Document;
 use crate::resource::secret::PairProblem;
+use crate::stdx::marks::{Mark, sometimes};
 use crate::stdx::{Duration, Instant, Now};
 use core::fmt;
 
@@ -161,7 +162,11 @@ impl Updater {
     /// Begins a push. One that stalled past its deadline makes room.
     pub fn begin(&mut self, writer: &mut Writer<'_>, now: Now) -> Result<(), UpdateError> {
         if self.running && now.mono < self.deadline {
+            sometimes(Mark::PushBusy);
             return Err(UpdateError::Busy);
+        }
+        if self.running {
+            sometimes(Mark::PushStalled);
         }
         let snapshot = writer.begin().ok_or(UpdateError::Grace)?;
         snapshot.clear();
@@ -197,16 +202,18 @@ impl Updater {
         }
         self.deadline = now.mono + Duration::from_millis(u64::from(ADMIN_TIMEOUT_MS));
         if !parse(line, &mut self.document) {
+            sometimes(Mark::PushIsNoJson);
             return Err(UpdateError::Syntax { line: self.lines });
         }
         self.lines += 1;
         let had_header = self.builder.has_header();
         let snapshot = writer.begin().ok_or(UpdateError::Grace)?;
-        self.builder.record(self.document.root(), snapshot).map_err(UpdateError::Codec)?;
+        self.builder.record(self.document.root(), snapshot).map_err(broken)?;
         if !had_header {
             let offered = self.builder.identity();
             let order = |i: &Identity| (i.epoch, i.generation);
             if order(&offered) < order(&self.served) {
+                sometimes(Mark::PushOlder);
                 return Err(UpdateError::Older { served: self.served });
             }
         }
@@ -268,12 +275,15 @@ impl Updater {
         assert!(self.running, "begin comes first");
         self.running = false;
         let snapshot = writer.begin().ok_or(UpdateError::Grace)?;
-        self.builder.finish(snapshot, &mut self.record).map_err(UpdateError::Codec)?;
+        self.builder.finish(snapshot, &mut self.record).map_err(broken)?;
         let (offered, source) = (snapshot.identity, snapshot.source);
         if !self.served.precedes(&offered) && self.source != Source::None {
             return match offered == self.served {
                 true => Ok(Taken::Same),
-                false => Err(UpdateError::Fork),
+                false => {
+                    sometimes(Mark::PushForks);
+                    Err(UpdateError::Fork)
+                }
             };
         }
         let same_content = offered.checksum == self.served.checksum;
@@ -288,6 +298,12 @@ impl Updater {
         (self.served, self.source) = (offered, source);
         Ok(Taken::Swapped)
     }
+}
+
+/// What a push has that cannot be taken.
+fn broken(error: CodecError) -> UpdateError {
+    sometimes(Mark::PushBroken);
+    UpdateError::Codec(error)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::io::{Chunk, Close, End, IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, Io
 use super::worker::{Turn, Worker, rule_tag};
 use crate::config::snapshot::{NO_FILTER, Route};
 use crate::limits::MAX_INTERIM_RESPONSES;
+use crate::stdx::marks::{Mark, sometimes};
 use crate::wire::http1::render::{self, Delivery};
 use crate::wire::http1::{Asked, Decoder, Framing, RequestHead, ResponseHead};
 use crate::wire::http1::{field_space, is_worth_parsing};
@@ -110,6 +111,7 @@ impl Worker {
         if exchange.generation == turn.generation {
             return Err(503);
         }
+        sometimes(Mark::RoutedAgain);
         if exchange.rule != 0 {
             return self.route_by_rule(turn, index);
         }
@@ -154,12 +156,17 @@ impl Worker {
     /// there and would do the same to it, since its path and fields are not those that came. The
     /// response undergoes what the rule does now: an answer is of one configuration.
     fn route_by_rule<I: Io>(&mut self, turn: &Turn<'_, I>, index: u32) -> Result<(), u16> {
+        sometimes(Mark::RoutedAgainByRule);
         let (snapshot, rule) = (&turn.slot.snapshot, self.exchanges[index].rule);
         if rule == UNROUTABLE {
             return Err(503);
         }
         let same = (0..snapshot.routes.len()).find(|&r| rule_tag(snapshot, r) == rule);
-        let route = &snapshot.routes[same.ok_or(503u16)?];
+        let Some(same) = same else {
+            sometimes(Mark::RuleGone);
+            return Err(503);
+        };
+        let route = &snapshot.routes[same];
         self.pick_again(turn, index, route)?;
         self.exchanges.drop_edits(index);
         let edits = both(snapshot, route.filter, NO_FILTER, |filter| filter.response);
@@ -180,6 +187,9 @@ impl Worker {
             let address = exchange.candidates.addresses[usize::from(exchange.candidates.next)];
             exchange.candidates.next += 1;
             let is_gone = is_old && !turn.slot.table().has_endpoint(&turn.slot.snapshot, &address);
+            if is_gone {
+                sometimes(Mark::EndpointGone);
+            }
             if !is_gone && balance::may_connect(&address, self.allow_loopback) {
                 return Some(address);
             }
@@ -223,12 +233,14 @@ impl Worker {
             return Ok(false);
         }
         let Some(conn) = self.conns.add_upstream(index, endpoint, self.tick) else {
+            sometimes(Mark::ConnectionsFull);
             self.endpoints.forget_if_unused(endpoint, self.tick);
             self.counters.exhausted += 1;
             return Err(503);
         };
         self.counters.connects += 1;
         if turn.io.connect(self.conns.id(conn), *address).is_err() {
+            sometimes(Mark::ConnectRefusedAtOnce);
             self.conns[conn].exchange = NONE;
             self.conns.release(conn);
             self.counters.connects_failed += 1;
@@ -255,6 +267,7 @@ impl Worker {
         let places = (self.idle_hand..cap).chain(0..self.idle_hand);
         let idle = places.into_iter().find(|&i| self.conns[i].state == State::Pooled);
         if let Some(idle) = idle {
+            sometimes(Mark::UpstreamMakesWay);
             self.idle_hand = (idle + 1) % cap;
             self.close(io, idle, Close::Now);
         }
@@ -310,6 +323,7 @@ impl Worker {
 
     /// There was no buffer: look again at the next tick.
     fn stall(&mut self, conn: u32) {
+        sometimes(Mark::UpstreamStalls);
         self.counters.exhausted += 1;
         self.conns[conn].is_stalled = true;
         self.rearm(conn);
@@ -408,6 +422,7 @@ impl Worker {
                 None
             }
             Heading::Bad => {
+                sometimes(Mark::AnswerBroken);
                 turn.io.put(chunk.buf);
                 self.fail(turn.io, index, 502);
                 None
@@ -660,6 +675,7 @@ impl Worker {
                 } else if is_reused && exchange.may_replay() {
                     self.replay(turn, index);
                 } else {
+                    sometimes(Mark::BackendEndsEarly);
                     self.fail(turn.io, index, 502);
                 }
             }
@@ -670,6 +686,7 @@ impl Worker {
     /// The one replay: the reused connection was closing as we sent. A fresh one, to the same
     /// endpoint first.
     fn replay<I: Io>(&mut self, turn: &mut Turn<'_, I>, index: u32) {
+        sometimes(Mark::Replayed);
         self.counters.replays += 1;
         let conn = self.exchanges[index].upstream;
         self.detach(index);
@@ -689,6 +706,7 @@ impl Worker {
         let (client, conn) = (exchange.client, exchange.upstream);
         if exchange.coding == Coding::Chunked {
             let Some(mut buf) = turn.io.take() else {
+                sometimes(Mark::LastChunkOwed);
                 exchange.owes_last_chunk = true;
                 self.stall(conn);
                 return;

@@ -21,6 +21,7 @@ use crate::config::Snapshot;
 use crate::config::storage::Slot;
 use crate::limits::*;
 use crate::stdx::fnv::Fnv;
+use crate::stdx::marks::{Mark, sometimes};
 use crate::stdx::{Instant, Prng, Table, touch};
 use core::net::SocketAddr;
 
@@ -290,6 +291,7 @@ impl Worker {
         let some = places.filter_map(waits).take(ENOUGH);
         let Some((index, _)) = some.max_by_key(|(_, ticks)| *ticks) else { return false };
         self.client_hand = (index + 1) % cap;
+        sometimes(Mark::ClientMakesWay);
         self.counters.idle_evictions += 1;
         self.close(io, index, Close::Now);
         true
@@ -367,6 +369,7 @@ impl Worker {
         {
             self.truncate(turn.io, self.conns[index].exchange);
         } else if self.conns[index].state == State::Active {
+            sometimes(Mark::UpstreamDeaf);
             // Its response may still be there to read, or its end.
             self.exchanges[self.conns[index].exchange].is_upstream_deaf = true;
             self.settle_client_of(turn, index);
@@ -406,6 +409,7 @@ impl Worker {
     /// A read found no buffer: the connection that has made no progress for longest is closed, at
     /// most one per tick.
     pub fn on_starved<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        sometimes(Mark::Starved);
         self.counters.exhausted += 1;
         if !self.evict_at.is_due(self.tick) {
             return;
@@ -416,6 +420,7 @@ impl Worker {
             .filter_map(|index| Some((index, self.stalled(turn.io, index)?)))
             .max_by_key(|(_, ticks)| *ticks);
         if let Some((index, _)) = oldest.filter(|(_, ticks)| *ticks >= least) {
+            sometimes(Mark::StalledClientIsCut);
             self.counters.evictions += 1;
             self.cut_client(turn, index);
         }

@@ -23,6 +23,7 @@ impl Fnv {
     }
 
     /// Adds bytes.
+    #[inline]
     pub fn write(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);

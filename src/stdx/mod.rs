@@ -8,6 +8,7 @@ pub mod fnv;
 pub mod hash_index;
 pub mod inline;
 pub mod instant;
+pub mod marks;
 pub mod pack;
 pub mod prng;
 pub mod ring;

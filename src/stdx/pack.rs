@@ -18,6 +18,7 @@ impl<'a> Packer<'a> {
     }
 
     /// Appends raw bytes.
+    #[inline]
     pub fn put(&mut self, bytes: &[u8]) -> Result<(), Full> {
         let end = self.len + bytes.len();
         self.bytes.get_mut(self.len..end).ok_or(Full)?.copy_from_slice(bytes);
@@ -64,6 +65,7 @@ impl<'a> Unpacker<'a> {
     }
 
     /// The next `len` bytes.
+    #[inline]
     pub fn take(&mut self, len: usize) -> &'a [u8] {
         let (head, rest) = self.bytes.split_at(len);
         self.bytes = rest;
@@ -94,9 +96,11 @@ pub trait Pack: Sized {
 macro_rules! pack_int {
     ($($int:ty),*) => {$(
         impl Pack for $int {
+            #[inline]
             fn pack(&self, out: &mut Packer<'_>) -> Result<(), Full> {
                 out.put(&self.to_le_bytes())
             }
+            #[inline]
             fn unpack(&mut self, from: &mut Unpacker<'_>) {
                 let mut bytes = [0; size_of::<$int>()];
                 bytes.copy_from_slice(from.take(size_of::<$int>()));

@@ -34,6 +34,7 @@ impl Prng {
     }
 
     /// 64 random bits.
+    #[inline]
     pub fn next_u64(&mut self) -> u64 {
         let s = &mut self.state;
         let result = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);
@@ -48,6 +49,7 @@ impl Prng {
     }
 
     /// Uniform in `0..bound`; the bias is below `bound` / 2^64.
+    #[inline]
     pub fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0);
         ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
@@ -60,6 +62,7 @@ impl Prng {
     }
 
     /// True in `numerator` of `denominator` cases.
+    #[inline]
     pub fn chance(&mut self, numerator: u64, denominator: u64) -> bool {
         self.below(denominator) < numerator
     }

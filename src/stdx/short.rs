@@ -38,11 +38,13 @@ impl<const N: usize> Short<N> {
     }
 
     /// The string.
+    #[inline]
     pub fn as_str(&self) -> &str {
         core::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or("")
     }
 
     /// Whether it is empty.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

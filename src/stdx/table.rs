@@ -76,11 +76,13 @@ impl<T, const N: usize> Table<T, N> {
     }
 
     /// Number of items.
+    #[inline]
     pub fn len(&self) -> u32 {
         self.items.len() as u32
     }
 
     /// Whether there are none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
@@ -130,11 +132,13 @@ impl<T, const N: usize> Table<T, N> {
     }
 
     /// The item at `index`, if there is one.
+    #[inline]
     pub fn get(&self, index: u32) -> Option<&T> {
         self.items.get(index as usize)
     }
 
     /// All items.
+    #[inline]
     pub fn as_slice(&self) -> &[T] {
         &self.items
     }
@@ -145,6 +149,7 @@ impl<T, const N: usize> Table<T, N> {
     }
 
     /// The items of a span, which must lie inside.
+    #[inline]
     pub fn span(&self, span: Span) -> &[T] {
         &self.items[span.range()]
     }
@@ -182,12 +187,14 @@ impl<T: Clone, const N: usize> Table<T, N> {
 
 impl<T, const N: usize> core::ops::Index<u32> for Table<T, N> {
     type Output = T;
+    #[inline]
     fn index(&self, index: u32) -> &T {
         &self.items[index as usize]
     }
 }
 
 impl<T, const N: usize> core::ops::IndexMut<u32> for Table<T, N> {
+    #[inline]
     fn index_mut(&mut self, index: u32) -> &mut T {
         &mut self.items[index as usize]
     }

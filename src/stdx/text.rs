@@ -133,6 +133,7 @@ impl<const N: usize> Arena<N> {
     }
 
     /// The string; empty when it does not lie inside (it came from another arena).
+    #[inline]
     pub fn get(&self, text: Text) -> &str {
         let start = text.offset as usize;
         let end = start + text.len as usize;
@@ -141,6 +142,7 @@ impl<const N: usize> Arena<N> {
     }
 
     /// The string's bytes, without looking whether they are UTF-8 (they were, when pushed).
+    #[inline]
     pub fn bytes(&self, text: Text) -> &[u8] {
         let start = text.offset as usize;
         self.bytes.get(start..start + text.len as usize).unwrap_or(&[])

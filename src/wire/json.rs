@@ -39,6 +39,7 @@ impl<'a> JsonWriter<'a> {
         self.len == 0
     }
 
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         let end = self.len + bytes.len();
         match self.out.get_mut(self.len..end) {
@@ -50,6 +51,7 @@ impl<'a> JsonWriter<'a> {
         }
     }
 
+    #[inline]
     fn value(&mut self) {
         if self.comma {
             self.put(b",");
@@ -58,6 +60,7 @@ impl<'a> JsonWriter<'a> {
     }
 
     /// `{`
+    #[inline]
     pub fn begin_object(&mut self) -> &mut Self {
         self.value();
         self.put(b"{");
@@ -66,6 +69,7 @@ impl<'a> JsonWriter<'a> {
     }
 
     /// `}`
+    #[inline]
     pub fn end_object(&mut self) -> &mut Self {
         self.put(b"}");
         self.comma = true;
@@ -88,6 +92,7 @@ impl<'a> JsonWriter<'a> {
     }
 
     /// A member's name; its value must follow.
+    #[inline]
     pub fn key(&mut self, name: &str) -> &mut Self {
         self.string(name);
         self.put(b":");
@@ -96,6 +101,7 @@ impl<'a> JsonWriter<'a> {
     }
 
     /// A string, escaped.
+    #[inline]
     pub fn string(&mut self, text: &str) -> &mut Self {
         self.value();
         self.put(b"\"");
@@ -117,8 +123,27 @@ impl<'a> JsonWriter<'a> {
     /// An integer.
     pub fn number(&mut self, value: impl Into<i128>) -> &mut Self {
         self.value();
-        let _ = Unescaped(self).write_fmt(format_args!("{}", value.into()));
+        let value = value.into();
+        match u64::try_from(value) {
+            Ok(value) => self.digits(value),
+            Err(_) => drop(Unescaped(self).write_fmt(format_args!("{value}"))),
+        }
         self
+    }
+
+    /// As a formatter would, which costs more: most numbers are short.
+    fn digits(&mut self, value: u64) {
+        let (mut rest, mut digits) = (value, [0; 20]);
+        let mut from = digits.len();
+        loop {
+            from -= 1;
+            digits[from] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.put(&digits[from..]);
     }
 
     /// `true` or `false`.
@@ -139,6 +164,7 @@ impl<'a> JsonWriter<'a> {
     }
 
     /// `"key":"text"`.
+    #[inline]
     pub fn member(&mut self, key: &str, text: &str) -> &mut Self {
         self.key(key).string(text)
     }
@@ -148,8 +174,15 @@ impl<'a> JsonWriter<'a> {
         if text.is_empty() { self } else { self.member(key, text) }
     }
 
+    #[inline]
     fn escaped(&mut self, text: &str) {
         let bytes = text.as_bytes();
+        // Mostly nothing is to be escaped. Without a branch per byte, many are looked at at once.
+        let is_plain =
+            |byte: u8| (byte >= 0x20) & (byte != b'"') & (byte != b'\\') & (byte != 0x7f);
+        if bytes.iter().fold(true, |plain, &byte| plain & is_plain(byte)) {
+            return self.put(bytes);
+        }
         let mut from = 0;
         for (at, &byte) in bytes.iter().enumerate() {
             let escape: &[u8] = match byte {

@@ -13,9 +13,9 @@ const option = name => options[options.indexOf(name) + 1 || options.length];
 const failed = options.includes("--failed");
 
 const chromium = spawn(browser, ["--headless", "--no-sandbox", "--disable-gpu",
-  "--remote-debugging-pipe", "--window-size=1500,900", "about:blank"],
+  "--disable-dev-shm-usage", "--remote-debugging-pipe", "--window-size=1500,900", "about:blank"],
   { stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"] });
-const giveUp = setTimeout(() => fail(new Error("the browser does not answer")), 60_000);
+const giveUp = setTimeout(() => fail(new Error("the browser does not answer")), 180_000);
 
 let next = 1, text = "";
 const waiting = new Map(), heard = [];

@@ -41,6 +41,21 @@ pub struct Done {
     pub refused_full: bool,
 }
 
+/// Works out the report of the process.
+pub type Reporting<'a> = dyn Fn(&Updater, &Writer<'static>) -> Report + 'a;
+
+/// The report as it was before the first push ended, once somebody asks.
+struct Reported<'a> {
+    work_out: &'a Reporting<'a>,
+    found: Option<Report>,
+}
+
+impl Reported<'_> {
+    fn get(&mut self, updater: &Updater, writer: &Writer<'static>) -> &mut Report {
+        self.found.get_or_insert_with(|| (self.work_out)(updater, writer))
+    }
+}
+
 /// The port.
 #[expect(missing_debug_implementations, reason = "places are large")]
 pub struct AdminPort {
@@ -97,13 +112,13 @@ impl AdminPort {
     /// Serves all connections as far as their bytes go.
     pub fn serve(
         &mut self,
-        report: Report,
+        report: &Reporting<'_>,
         updater: &mut Updater,
         writer: &mut Writer<'static>,
         net: &mut Network,
     ) -> Done {
         let mut done = Done::default();
-        let mut report = report;
+        let mut report = Reported { work_out: report, found: None };
         let limit = u64::from(ADMIN_TIMEOUT_MS) * 1_000_000;
         self.places.retain_mut(|place| {
             let mut open = place.serve(&mut report, updater, writer, net, &mut done);
@@ -125,7 +140,7 @@ impl Place {
     /// False when the connection is done for.
     fn serve(
         &mut self,
-        report: &mut Report,
+        report: &mut Reported<'_>,
         updater: &mut Updater,
         writer: &mut Writer<'static>,
         net: &mut Network,
@@ -148,13 +163,12 @@ impl Place {
             if self.steps(report, updater, writer, net, done) {
                 continue;
             }
-            let bytes = net.read(self.end, self.machine.room().len());
-            if bytes.is_empty() {
+            let len = net.read_into(self.end, self.machine.room());
+            if len == 0 {
                 return net.ended(self.end).is_none_or(|e| e == Ended::Eof && self.waits());
             }
             self.active = net.now;
-            self.machine.room()[..bytes.len()].copy_from_slice(&bytes);
-            self.machine.received(bytes.len());
+            self.machine.received(len);
         }
     }
 
@@ -166,7 +180,7 @@ impl Place {
     /// Takes what was received; true when there is an answer to write.
     fn steps(
         &mut self,
-        report: &mut Report,
+        report: &mut Reported<'_>,
         updater: &mut Updater,
         writer: &mut Writer<'static>,
         net: &mut Network,
@@ -194,11 +208,12 @@ impl Place {
                         self.doing = Doing::Failed(error);
                     }
                     if matches!(self.doing, Doing::Failed(_)) {
-                        self.answer(report, net, done);
+                        self.answer(report.get(updater, writer), net, done);
                         return true;
                     }
                 }
                 Step::End => {
+                    let report = report.get(updater, writer);
                     if self.doing == Doing::Push {
                         self.doing = match updater.finish(writer, |_, _| Ok(())) {
                             Ok(taken) => {

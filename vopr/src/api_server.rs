@@ -53,14 +53,18 @@ pub struct Api {
     pub setup: Setup,
     pub leases: Leases,
     pub running: bool,
-    conns: BTreeMap<EndId, Conn>,
+    conns: BTreeMap<EndId, Box<Conn>>,
     prng: Prng,
     pub faults: Rate,
+    /// The Lease goes between two requests.
+    pub restores: Rate,
     bookmarks: Rate,
     has_watch_list: bool,
     uids: u64,
     pub lists: u64,
     pub status_writes: u64,
+    /// Where a status is written before it is stored.
+    pub status_buffer: Vec<u8>,
     pub injected: Injected,
 }
 
@@ -90,9 +94,8 @@ fn event_line(change: &Change) -> String {
         (false, true) => "ADDED",
         (false, false) => "MODIFIED",
     };
-    let mut object = change.object.as_ref().clone();
-    object.version = change.version;
-    format!("{{\"type\":\"{kind}\",\"object\":{}}}\n", object.json())
+    let object = change.object.json_at(change.version);
+    format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n")
 }
 
 fn bookmark(version: u64, ends: bool) -> String {
@@ -120,11 +123,13 @@ impl Api {
             conns: BTreeMap::new(),
             prng: options.child("api"),
             faults: options.api_faults,
+            restores: options.restores,
             bookmarks: options.bookmarks,
             has_watch_list: options.has_watch_list,
             uids: 0,
             lists: 0,
             status_writes: 0,
+            status_buffer: Vec::new(),
             injected: Injected::default(),
         }
     }
@@ -253,7 +258,7 @@ impl Api {
         if what == SocketEvent::Accepted {
             let reader = Reader::new(false);
             let conn = Conn { reader, output: Vec::new(), watching: None, close: false };
-            self.conns.insert(end, conn);
+            self.conns.insert(end, Box::new(conn));
         }
         let Some(mut conn) = self.conns.remove(&end) else { return };
         let bytes = net.read(end, 1 << 20);
@@ -261,7 +266,7 @@ impl Api {
         while conn.watching.is_none() && !conn.close {
             match conn.reader.next(false, false) {
                 Next::Done(message) => self.request(&mut conn, &message, net.now),
-                Next::Head(_) => {}
+                Next::Head => {}
                 Next::More => break,
                 Next::Bad(_) => conn.close = true,
             }
@@ -277,16 +282,14 @@ impl Api {
 
     /// Time passed: watches go on, some are cut.
     pub fn on_timer(&mut self, net: &mut Network) {
-        let ends: Vec<EndId> = self.conns.keys().copied().collect();
-        for end in ends {
-            let Some(mut conn) = self.conns.remove(&end) else { continue };
+        let mut conns = core::mem::take(&mut self.conns);
+        conns.retain(|end, conn| {
             if conn.watching.is_some() && !conn.close && self.prng.chance(2, 3) {
-                self.go_on(&mut conn);
+                self.go_on(conn);
             }
-            if flush(&mut conn, end, net) {
-                self.conns.insert(end, conn);
-            }
-        }
+            flush(conn, *end, net)
+        });
+        self.conns = conns;
         let at = net.now + self.prng.range(2 * MS, 30 * MS);
         net.schedule(at, Event::Step(Step::ApiTimer));
     }
@@ -417,9 +420,16 @@ impl Api {
             chunk(&mut conn.output, &line);
             if self.faults.happens(&mut self.prng) {
                 self.injected.add(Fault::ApiFaults);
-                let which = self.prng.below(5) as usize;
+                let which = self.prng.below(6) as usize;
                 let told = "tells twice";
-                let how = [told, told, "is cut in mid-line", "tells 410", "ends in order"];
+                let how = [
+                    told,
+                    told,
+                    "is cut in mid-line",
+                    "tells 410",
+                    "ends in order",
+                    "tells nonsense",
+                ];
                 sometimes(&format!("a watch {}", how[which]));
                 match which {
                     // Told twice.
@@ -436,6 +446,14 @@ impl Api {
                         let line = format!("{{\"type\":\"ERROR\",\"object\":{status}}}\n");
                         chunk(&mut conn.output, &line);
                         return conn.close = true;
+                    }
+                    // An object without a name; what was changed is told, too.
+                    5 => {
+                        let kinds = ["ADDED", "MODIFIED", "DELETED"];
+                        let kind = kinds[self.prng.below(3) as usize];
+                        let nameless = r#"{"metadata":{"uid":"x"},"spec":{}}"#;
+                        let line = format!("{{\"type\":\"{kind}\",\"object\":{nameless}}}\n");
+                        chunk(&mut conn.output, &line);
                     }
                     // The server ends the watch in order.
                     _ => {

@@ -42,7 +42,7 @@ enum Then {
 /// All backends.
 #[expect(missing_debug_implementations, reason = "connections say nothing")]
 pub struct Backends {
-    conns: BTreeMap<EndId, Conn>,
+    conns: BTreeMap<EndId, Box<Conn>>,
     /// When tunnels go on.
     tunnels_at: Time,
     prng: Prng,
@@ -83,7 +83,7 @@ impl Backends {
                 ended: false,
                 tunnel: None,
             };
-            self.conns.insert(end, conn);
+            self.conns.insert(end, Box::new(conn));
         }
         self.serve(end, ledger, net);
     }
@@ -114,9 +114,10 @@ impl Backends {
         while open && conn.output.is_empty() && conn.then == Then::GoOn && conn.tunnel.is_none() {
             match conn.reader.next(false, conn.ended) {
                 Next::More => break,
-                Next::Head(head) => {
-                    let has_body = matches!(head.word(0), "POST" | "PUT");
+                Next::Head => {
+                    let has_body = matches!(conn.reader.message().word(0), "POST" | "PUT");
                     if has_body && self.faults.happens(&mut self.prng) {
+                        let head = conn.reader.message().clone();
                         self.injected.add(Fault::BackendFaults);
                         self.answer(&mut conn, (&head, false), ledger, net);
                         // Who goes on reads the rest of the body, for nothing. (A cut without a
@@ -351,6 +352,21 @@ impl Backends {
                 if framing == 3 || self.prng.chance(1, 2) { Then::Reset } else { Then::Close };
             out.truncate(cut);
             truncated = true;
+        }
+        if self.faults.happens(&mut self.prng) && self.prng.chance(1, 3) {
+            self.injected.add(Fault::BackendFaults);
+            if self.prng.chance(1, 2) {
+                // What is no answer.
+                let broken =
+                    ["HTTP/1.1 abc\r\n\r\n", "SSH-2.0-x\r\n", "HTTP/1.1 200 OK\r\nA B: c\r\n\r\n"];
+                out = broken[self.prng.below(3) as usize].as_bytes().to_vec();
+                conn.then = Then::Close;
+                truncated = true;
+            } else {
+                // It thinks for longer than anybody waits.
+                out.clear();
+                truncated = true;
+            }
         }
         let backend = conn.name.clone();
         let attempts = ledger.attempts.entry(stamp).or_default();

@@ -5,6 +5,21 @@ use serval::limits::Capacities;
 /// Objects that a controller admits, by kind in the order of `model::object::Kind::ALL`.
 pub const ADMITTED: [u32; 8] = [3, 4, 12, 10, 16, 6, 6, 6];
 
+/// As [`small`], and little room for what runs at once.
+pub fn tight() -> Capacities {
+    let mut capacities = small();
+    for (name, value) in [
+        ("MAX_CONNECTIONS", 32),
+        ("MAX_IO_BUFFERS", 16),
+        ("MAX_RESPONSE_EDITS", 2),
+        ("MAX_TRAILER_BLOCKS", 1),
+    ] {
+        let set = capacities.set(name, value);
+        assert!(set.is_ok(), "{name} cannot be {value}: {set:?}");
+    }
+    capacities
+}
+
 /// Stores for few objects; a Snapshot large enough for all that they can hold.
 pub fn small() -> Capacities {
     let mut capacities = Capacities::DEFAULT;
@@ -41,6 +56,7 @@ pub fn small() -> Capacities {
         ("MAX_WORKERS", 1),
         ("MAX_CONNECTIONS", 24),
         ("MAX_IO_BUFFERS", 24),
+        ("MAX_REQUEST_BODY_MIB", 1),
     ] {
         let set = capacities.set(name, value);
         assert!(set.is_ok(), "{name} cannot be {value}: {set:?}");

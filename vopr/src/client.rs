@@ -13,6 +13,7 @@ use crate::model::object::EDITED;
 use crate::model::table::Table;
 use crate::network::{EndId, Ended, Event, MS, Network, Node, SECOND, SocketEvent, Time};
 use crate::seed::{Options, Rate};
+use crate::sim::ROUTERS;
 use crate::target;
 use crate::tunnel::{self, Side, Tunnel};
 use crate::workload;
@@ -103,8 +104,9 @@ impl Conn {
     }
 
     /// The head of an answer is read.
-    fn headed(&mut self, head: &Message, net: &mut Network) {
+    fn headed(&mut self, net: &mut Network) {
         self.head_at = Some(net.now);
+        let head = self.reader.message();
         if let Some((stamp, _)) = self.waiting.front() {
             d7::headed(stamp, head, self.is_old, net);
             d8::answered(stamp, head.status(), &head.fields, net);
@@ -131,6 +133,9 @@ pub struct Outcome {
     pub was_told: bool,
 }
 
+/// What a router serves.
+pub type Served<'a> = dyn Fn(usize) -> Rc<Table> + 'a;
+
 /// All clients.
 #[expect(missing_debug_implementations, reason = "connections say nothing")]
 pub struct Clients {
@@ -139,6 +144,8 @@ pub struct Clients {
     pub faults: Rate,
     pub injected: Injected,
     most: usize,
+    /// Routers are tight: few come once all is to succeed.
+    is_tight: bool,
     think: Time,
     next: u64,
     pub requests: u64,
@@ -155,6 +162,7 @@ impl Clients {
             faults: options.client_faults,
             injected: Injected::default(),
             most: options.clients,
+            is_tight: options.tight,
             think: options.think_ms * MS,
             next: 1,
             requests: 0,
@@ -168,6 +176,13 @@ impl Clients {
         self.think = self.think.min(100 * MS);
     }
 
+    /// From now on requests are to succeed.
+    pub fn heal(&mut self) {
+        if self.is_tight {
+            self.most = 2;
+        }
+    }
+
     /// Connections open.
     pub fn open(&self) -> usize {
         self.conns.len()
@@ -176,7 +191,7 @@ impl Clients {
     /// Time passed: new connections, next requests; what was answered.
     pub fn on_timer(
         &mut self,
-        served: &[Rc<Table>],
+        served: &Served<'_>,
         ledger: &mut Ledger,
         net: &mut Network,
     ) -> Vec<Outcome> {
@@ -196,8 +211,8 @@ impl Clients {
         outcomes
     }
 
-    fn connect(&mut self, served: &[Rc<Table>], net: &mut Network) {
-        let router = self.prng.below(served.len() as u64) as usize;
+    fn connect(&mut self, served: &Served<'_>, net: &mut Network) {
+        let router = self.prng.below(ROUTERS as u64) as usize;
         let mut binds: Vec<SocketAddr> = net
             .listening(Node::Router(router))
             .into_iter()
@@ -206,12 +221,13 @@ impl Clients {
         if binds.is_empty() {
             return;
         }
-        if !self.prng.chance(1, 8) && binds.iter().any(|&a| target::is_served(&served[router], a)) {
-            binds.retain(|&a| target::is_served(&served[router], a));
+        let table = served(router);
+        if !self.prng.chance(1, 8) && binds.iter().any(|&a| target::is_served(&table, a)) {
+            binds.retain(|&a| target::is_served(&table, a));
         }
         let address = binds[self.prng.below(binds.len() as u64) as usize];
         let server_name = workload::is_tls_port(address.port()).then(|| {
-            let host = target::pick(&mut self.prng, &served[router], address).host;
+            let host = target::pick(&mut self.prng, &table, address).host;
             let random = self.prng.below(8) == 0;
             if random { ["", "nobody.net"][self.prng.below(2) as usize].to_string() } else { host }
         });
@@ -255,7 +271,7 @@ impl Clients {
         &mut self,
         end: EndId,
         what: SocketEvent,
-        served: &[Rc<Table>],
+        served: &Served<'_>,
         ledger: &mut Ledger,
         net: &mut Network,
     ) -> Vec<Outcome> {
@@ -277,7 +293,7 @@ impl Clients {
     }
 
     /// Sends what is to be sent.
-    fn act(&mut self, end: EndId, served: &[Rc<Table>], ledger: &mut Ledger, net: &mut Network) {
+    fn act(&mut self, end: EndId, served: &Served<'_>, ledger: &mut Ledger, net: &mut Network) {
         let Some(conn) = self.conns.get_mut(&end) else { return };
         let too_long =
             net.now - conn.began > 30 * SECOND || self.stopped && conn.waiting.is_empty();
@@ -308,8 +324,8 @@ impl Clients {
             let stamp = format!("{}.{}", end.stream, self.next);
             self.next += 1;
             self.requests += 1;
-            let table = &served[conn.router];
-            let request = request(&mut self.prng, &stamp, conn, table);
+            let table = served(conn.router);
+            let request = request(&mut self.prng, &stamp, conn, &table);
             let closes = conn.left == 0 && self.prng.chance(1, 4);
             let mut request = Request { sent_at: net.now, closes, ..request };
             if conn.upgrades && conn.left == 0 {
@@ -349,7 +365,7 @@ impl Clients {
             let bodiless = conn.waiting.front().is_some_and(|w| w.1);
             match conn.reader.next(bodiless, ended == Some(Ended::Eof)) {
                 Next::More => break,
-                Next::Head(head) => conn.headed(&head, net),
+                Next::Head => conn.headed(net),
                 Next::Done(message) if message.status() < 200 && message.status() != 101 => {
                     sometimes("an interim answer arrives");
                 }

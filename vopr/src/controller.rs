@@ -97,6 +97,8 @@ pub struct Process {
     setup: Setup,
     /// What the controller must know of the routers.
     routers: Roster,
+    /// The version of the EndpointSlices that they follow.
+    followed: Option<u64>,
     /// The roster that the sockets know.
     roster: u64,
     document: Box<Document>,
@@ -188,6 +190,7 @@ impl Process {
             pushes: Sockets::new(node),
             setup,
             routers: Roster::default(),
+            followed: None,
             roster: u64::MAX,
             document: zeroed_box::<Document>(),
             lease: LeaseClient::new(node, number, prng, net),
@@ -355,8 +358,10 @@ impl Process {
         self.ask_reports(around);
         self.look_at_lease(around.net);
         let has_published = self.controller.tick(now);
-        if self.controller.is_synced() {
-            self.routers.follow(&self.watchers[ModelKind::Slice as usize].shadow.objects());
+        let slices = &self.watchers[ModelKind::Slice as usize].shadow;
+        if self.controller.is_synced() && self.followed != Some(slices.version) {
+            self.followed = Some(slices.version);
+            self.routers.follow(&slices.objects());
         }
         if has_published {
             around.counts.generations += 1;
@@ -629,16 +634,14 @@ impl<const OUTPUT: usize> Socket<OUTPUT> {
             }
         }
         loop {
-            let room = self.client.room().len();
-            let bytes = net.read(end, room);
-            if bytes.is_empty() && net.ended(end).is_none() {
+            let len = net.read_into(end, self.client.room());
+            if len == 0 && net.ended(end).is_none() {
                 return Ok(None);
             }
-            self.client.room()[..bytes.len()].copy_from_slice(&bytes);
-            if let Some(answer) = self.client.received(bytes.len()) {
+            if let Some(answer) = self.client.received(len) {
                 return Ok(Some(answer));
             }
-            if bytes.is_empty() {
+            if len == 0 {
                 return Err(());
             }
         }
@@ -718,7 +721,8 @@ fn take_event(
             let key = Key::new(namespace, name).expect("names of the model are short");
             controller.delete(kind, &key);
         }
-        Event::Skipped { why, name, .. } => {
+        // Only the API server's nonsense has no name.
+        Event::Skipped { why, name, .. } if !name.is_empty() => {
             let text = format!("{} {name} was skipped: {why:?}", kind.name());
             around.net.trace.violated(around.net.now, "S3", text);
         }

@@ -31,11 +31,12 @@ pub enum Fault {
     Drains,
     ClockSteps,
     RouterPauses,
+    Strangers,
 }
 
 impl Fault {
     /// All, in the order of their numbers.
-    pub const ALL: [Fault; 28] = [
+    pub const ALL: [Fault; 29] = [
         Fault::TinyPieces,
         Fault::Stalls,
         Fault::Resets,
@@ -64,6 +65,7 @@ impl Fault {
         Fault::Drains,
         Fault::ClockSteps,
         Fault::RouterPauses,
+        Fault::Strangers,
     ];
 
     /// What happens each time.
@@ -96,6 +98,7 @@ impl Fault {
             Fault::Drains => "drains of routers",
             Fault::ClockSteps => "steps of wall clocks",
             Fault::RouterPauses => "pauses of routers",
+            Fault::Strangers => "clients that break rules or hold on",
             Fault::OverCapacity => "objects refused over capacity",
         }
     }

@@ -52,8 +52,8 @@ enum Mode {
 #[derive(Clone, Debug)]
 pub enum Next {
     More,
-    /// A head is read; its body follows.
-    Head(Message),
+    /// A head is read ([`Reader::message`]); its body follows.
+    Head,
     /// A message is whole.
     Done(Message),
     /// Not HTTP.
@@ -142,7 +142,12 @@ impl Reader {
             (None, None) if self.is_response => Mode::UntilClose,
             (None, None) => Mode::Length(0),
         };
-        Next::Head(self.message.clone())
+        Next::Head
+    }
+
+    /// The message that is read.
+    pub fn message(&self) -> &Message {
+        &self.message
     }
 
     fn chunk(&mut self) -> Next {

@@ -68,6 +68,45 @@ impl Wire {
     }
 }
 
+/// The connections by the worker's index, which is small: an array is the quickest.
+#[derive(Debug, Default)]
+struct Wires(Vec<Option<Wire>>);
+
+impl Wires {
+    fn get(&self, index: u32) -> Option<&Wire> {
+        self.0.get(index as usize)?.as_ref()
+    }
+
+    fn get_mut(&mut self, index: u32) -> Option<&mut Wire> {
+        self.0.get_mut(index as usize)?.as_mut()
+    }
+
+    /// What had the index before.
+    fn insert(&mut self, index: u32, wire: Wire) -> Option<Wire> {
+        let len = self.0.len().max(index as usize + 1);
+        self.0.resize_with(len, || None);
+        self.0[index as usize].replace(wire)
+    }
+
+    fn remove(&mut self, index: u32) -> Option<Wire> {
+        self.0.get_mut(index as usize)?.take()
+    }
+
+    /// Those that there are, in the order of their indices.
+    fn all(&self) -> impl Iterator<Item = (u32, &Wire)> {
+        (0..).zip(&self.0).filter_map(|(index, wire)| Some((index, wire.as_ref()?)))
+    }
+
+    /// The first one from `from` on that is wanted, or the first one before it.
+    fn in_turn(&self, from: u32, wanted: impl Fn(&Wire) -> bool) -> Option<u32> {
+        let is_wanted = |wire: &Option<Wire>| wire.as_ref().is_some_and(&wanted);
+        let from = self.0.len().min(from as usize);
+        let (before, behind) = self.0.split_at(from);
+        let found = behind.iter().position(is_wanted).map(|at| from + at);
+        Some(found.or_else(|| before.iter().position(is_wanted))? as u32)
+    }
+}
+
 /// What is to be told to the worker.
 #[derive(Clone, Copy, Debug)]
 pub enum Told {
@@ -96,7 +135,7 @@ pub struct Driver {
     pub node: Node,
     memory: Vec<Vec<u8>>,
     free: Vec<Buf>,
-    pub wires: BTreeMap<u32, Wire>,
+    wires: Wires,
     pub events: VecDeque<(ConnId, Told)>,
     pub bound: BTreeMap<u16, SocketAddr>,
     /// Binds whose connections begin with a hello.
@@ -114,7 +153,7 @@ pub struct Driver {
     /// For how many of them the bytes of a client waited that were read last.
     pub waited: u64,
     /// Ports that cannot be bound now.
-    pub failing_port: u16,
+    pub failing_ports: Vec<u16>,
     /// Next wire to be looked at.
     turn: u32,
 }
@@ -126,7 +165,7 @@ impl Driver {
             node,
             memory: (0..buffers).map(|_| vec![0xee; IO_BUFFER_BYTES as usize]).collect(),
             free: (0..buffers).rev().map(Buf::new).collect(),
-            wires: BTreeMap::new(),
+            wires: Wires::default(),
             events: VecDeque::new(),
             bound: BTreeMap::new(),
             tls: BTreeSet::new(),
@@ -136,34 +175,34 @@ impl Driver {
             sent_up: 0,
             turns: 0,
             waited: 0,
-            failing_port: 0,
+            failing_ports: Vec::new(),
             turn: 0,
         }
     }
 
     /// Buffers in the pool, in the driver's hands, and all.
     pub fn buffers(&self) -> (usize, usize, usize) {
-        let held = self.wires.values().map(|w| w.queue.len() + usize::from(w.more.is_some()));
+        let held = self.wires.all().map(|(_, w)| w.queue.len() + usize::from(w.more.is_some()));
         (self.free.len(), held.sum(), self.memory.len())
     }
 
     /// The connection of an end.
     pub fn conn(&self, end: EndId) -> Option<ConnId> {
-        let found = self.wires.iter().find(|(_, w)| w.end == end);
-        found.map(|(&index, w)| ConnId { index, generation: w.generation })
+        let found = self.wires.all().find(|(_, w)| w.end == end);
+        found.map(|(index, w)| ConnId { index, generation: w.generation })
     }
 
     /// A connection that was asked for is open; whether the worker is to be told.
     pub fn opened(&mut self, end: EndId) -> Option<ConnId> {
         let id = self.conn(end)?;
-        self.wires.get_mut(&id.index)?.is_open = true;
+        self.wires.get_mut(id.index)?.is_open = true;
         Some(id)
     }
 
     /// Bytes came.
     pub fn waits(&mut self, id: ConnId) {
         let turns = self.turns;
-        let wire = self.wires.get_mut(&id.index).filter(|w| !w.is_paused && w.strict.is_none());
+        let wire = self.wires.get_mut(id.index).filter(|w| !w.is_paused && w.strict.is_none());
         if let Some(wire) = wire {
             wire.waits_since.get_or_insert(turns);
         }
@@ -177,7 +216,7 @@ impl Driver {
 
     /// Writes what waits, as far as the window lets it.
     pub fn flush(&mut self, index: u32, net: &mut Network) {
-        let Some(wire) = self.wires.get_mut(&index) else { return };
+        let Some(wire) = self.wires.get_mut(index) else { return };
         let id = ConnId { index, generation: wire.generation };
         let had = !wire.queue.is_empty();
         while let Some(chunk) = wire.queue.front_mut() {
@@ -214,7 +253,7 @@ impl Driver {
 
     /// Answers a hello; nothing was sent before, so that the window takes it.
     pub fn greet(&mut self, id: ConnId, line: &str, net: &mut Network) {
-        let Some(wire) = self.wires.get(&id.index) else { return };
+        let Some(wire) = self.wires.get(id.index) else { return };
         let taken = net.write(wire.end, line.as_bytes());
         assert!(taken.is_none_or(|taken| taken == line.len()), "a window has room for a line");
     }
@@ -222,17 +261,14 @@ impl Driver {
     /// Data or an end for some connection, each in turn.
     pub fn read(&mut self, net: &mut Network, most: usize) -> Found {
         let waits = |w: &Wire| {
-            let data = net.readable(w.end) > 0;
-            let end = net.ended(w.end).is_some() && !w.is_end_told;
-            let reset = net.ended(w.end) == Some(crate::network::Ended::Reset);
-            w.is_open && ((data || end) && !w.is_paused || end && reset)
+            let (readable, ended) = if w.is_open { net.came(w.end) } else { (0, None) };
+            let end = ended.is_some() && !w.is_end_told;
+            let reset = ended == Some(crate::network::Ended::Reset);
+            (readable > 0 || end) && !w.is_paused || end && reset
         };
-        let later = self.wires.range(self.turn..).chain(self.wires.range(..self.turn));
-        let Some(index) = later.filter(|(_, w)| waits(w)).map(|(&i, _)| i).next() else {
-            return Found::Nothing;
-        };
+        let Some(index) = self.wires.in_turn(self.turn, waits) else { return Found::Nothing };
         self.turn = index + 1;
-        let Some(wire) = self.wires.get_mut(&index) else { return Found::Nothing };
+        let Some(wire) = self.wires.get_mut(index) else { return Found::Nothing };
         let id = ConnId { index, generation: wire.generation };
         if net.readable(wire.end) == 0 {
             wire.is_end_told = true;
@@ -257,12 +293,12 @@ impl Driver {
         let room = (IO_BUFFER_BYTES - IO_BUFFER_TAILROOM_BYTES) as usize - at;
         assert!(room > 0, "the core left no room to read into");
         self.waited = waited;
-        let bytes = net.read(wire.end, room.min(most));
+        let place = &mut self.memory[chunk.buf.index() as usize][at..at + room.min(most)];
+        let len = net.read_into(wire.end, place);
         if let Some(strict) = &mut wire.strict {
-            strict.heard(&bytes);
+            strict.heard(&place[..len]);
         }
-        self.memory[chunk.buf.index() as usize][at..at + bytes.len()].copy_from_slice(&bytes);
-        chunk.len += bytes.len() as u32;
+        chunk.len += len as u32;
         Found::Data(id, chunk)
     }
 }
@@ -276,7 +312,7 @@ pub struct Face<'a> {
 
 impl Face<'_> {
     fn wire(&mut self, id: ConnId) -> &mut Wire {
-        let wire = self.driver.wires.get_mut(&id.index).expect("a connection of the driver");
+        let wire = self.driver.wires.get_mut(id.index).expect("a connection of the driver");
         assert_eq!(wire.generation, id.generation, "the core uses live handles");
         wire
     }
@@ -286,7 +322,7 @@ impl Face<'_> {
     /// Reads along what goes to a backend.
     fn read_along(&mut self, id: ConnId, chunk: &Chunk) {
         let Driver { wires, memory, heads, sent_up, .. } = &mut *self.driver;
-        let wire = wires.get_mut(&id.index).expect("a connection of the driver");
+        let wire = wires.get_mut(id.index).expect("a connection of the driver");
         let Some(strict) = &mut wire.strict else { return };
         let bytes = &memory[chunk.buf.index() as usize][chunk.range()];
         *sent_up += bytes.len() as u64;
@@ -353,6 +389,9 @@ impl Io for Face<'_> {
         if !is_backend(&to) {
             return Err(Errno(101));
         }
+        if self.net.lacks_ports() {
+            return Err(Errno(99));
+        }
         let end = self.net.connect(self.driver.node, Node::Backends, to);
         let wire = Wire { strict: Some(Strict::default()), ..Wire::new(id.generation, end) };
         let before = self.driver.wires.insert(id.index, wire);
@@ -362,7 +401,7 @@ impl Io for Face<'_> {
 
     fn close(&mut self, id: ConnId, how: Close) {
         self.wire(id);
-        let mut wire = self.driver.wires.remove(&id.index).expect("just looked at");
+        let mut wire = self.driver.wires.remove(id.index).expect("just looked at");
         self.driver.release(&mut wire);
         self.driver.events.retain(|(i, _)| *i != id);
         self.net.close(wire.end, how == Close::Reset);
@@ -388,7 +427,7 @@ impl Io for Face<'_> {
             false => self.driver.tls.remove(&bind.0),
         };
         let at = SocketAddr::new(at.address, at.port);
-        if at.port() == self.driver.failing_port {
+        if self.driver.failing_ports.contains(&at.port()) {
             self.net.injected.add(Fault::BindFailures);
             return Err(Errno(98));
         }

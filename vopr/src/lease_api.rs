@@ -4,10 +4,10 @@
 //! In: requests of `kube::lease` as they arrive. Out: status and body; who wrote it when.
 
 use crate::network::Time;
-use crate::router::parse;
+use crate::parsed::Parsed;
 use serval::kube::request::Method;
-use serval::resource::document::{Document, Value};
-use serval::stdx::{Prng, zeroed_box};
+use serval::resource::document::Value;
+use serval::stdx::Prng;
 
 /// What it says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,8 +60,7 @@ impl Leases {
     }
 
     fn write(&mut self, body: &[u8], now: Time) -> String {
-        let mut document = zeroed_box::<Document>();
-        assert!(parse(body, &mut document), "a Lease is JSON");
+        let document = Parsed::of(body).expect("a Lease is JSON");
         let of = |name| document.root().at(&["spec", name]);
         let transitions = of("leaseTransitions").and_then(Value::int).unwrap_or(0);
         let holder = of("holderIdentity").and_then(Value::str).unwrap_or("").to_string();
@@ -89,8 +88,7 @@ impl Leases {
 
 /// Whether a body has this resourceVersion, or none: then it is written whatever is there.
 fn names(body: &[u8], version: u64) -> bool {
-    let mut document = zeroed_box::<Document>();
-    assert!(parse(body, &mut document), "a Lease is JSON");
+    let document = Parsed::of(body).expect("a Lease is JSON");
     let named = document.root().at(&["metadata", "resourceVersion"]).and_then(Value::str);
     named.is_none_or(|named| named == version.to_string())
 }

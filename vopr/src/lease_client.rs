@@ -7,14 +7,14 @@ use crate::api_server::Api;
 use crate::faults::Fault;
 use crate::marks::sometimes;
 use crate::network::{Event, MS, Network, Node, SECOND, Step, Time};
-use crate::router::{clocks, parse};
+use crate::parsed::Parsed;
+use crate::router::clocks;
 use crate::seed::Rate;
 use serval::controller::reign::{Change, Reign};
 use serval::kube::Trouble;
 use serval::kube::lease::{Held, Input, LeaseEpoch, Output};
 use serval::kube::request::Method;
 use serval::limits::ENDPOINT_SYNC_PERIOD_MS;
-use serval::resource::document::Document;
 use serval::stdx::{Duration, Prng, zeroed_box};
 
 /// A request's way.
@@ -90,11 +90,10 @@ impl LeaseClient {
 
     fn take_answer(&mut self, answer: Result<(u16, String), Trouble>, net: &Network) {
         let now = clocks(net.now);
-        let mut document = zeroed_box::<Document>();
+        let document = answer.as_ref().ok().and_then(|(_, body)| Parsed::of(body.as_bytes()));
         let input = match &answer {
-            Ok((status, body)) => {
-                let is_json = parse(body.as_bytes(), &mut document);
-                let document = is_json.then_some(&*document);
+            Ok((status, _)) => {
+                let document = document.as_deref();
                 Input::Answer { status: *status, retry_after_ms: 0, document }
             }
             Err(trouble) => Input::Failed(*trouble),
@@ -149,6 +148,10 @@ impl LeaseClient {
         }
         if api.faults == Rate::Off || !self.prng.chance(1, 4) {
             let answer = api.leases.answer(method, &body, net.now);
+            if method == Method::Get && api.restores.happens_rarely(&mut self.prng) {
+                // Gone before it can be written.
+                api.leases.lease = None;
+            }
             return self.back(Ok(answer), 30 * MS, net);
         }
         net.injected.add(Fault::LeaseFaults);

@@ -123,6 +123,8 @@ pub struct Ledger {
 
 /// Bytes that only this stamp has.
 pub fn body_of(stamp: &str, salt: &str, len: usize) -> Vec<u8> {
-    let seed = format!("{stamp}/{salt}/");
-    seed.bytes().cycle().take(len).collect()
+    let seed = format!("{stamp}/{salt}/").into_bytes();
+    let mut body = seed.repeat(len.div_ceil(seed.len()));
+    body.truncate(len);
+    body
 }

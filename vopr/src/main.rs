@@ -204,7 +204,7 @@ fn one(seed: u64, arguments: &Arguments, totals: &mut Totals) -> u8 {
     });
     let summary = sim::observe(options, arguments.verbose, page);
     totals.add(&options, &summary);
-    totals.simulated_seconds += summary.seconds;
+    totals.ran(&summary);
     match arguments.hash {
         true => println!("{seed} {:016x}", summary.hash),
         false => line(seed, &summary),
@@ -216,7 +216,7 @@ fn one(seed: u64, arguments: &Arguments, totals: &mut Totals) -> u8 {
     }
     if code == 0 && !arguments.once {
         let again = sim::run(options, false);
-        totals.simulated_seconds += again.seconds;
+        totals.ran(&again);
         if again.hash != summary.hash {
             println!("seed {seed}: M1 {:x} and {:x} differ", summary.hash, again.hash);
             code = 4;

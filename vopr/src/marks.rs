@@ -1,8 +1,10 @@
 //! `sometimes` marks: what a run came to at least once, by name. A name of the catalogue that no
 //! seed of many comes to is a hole: the simulator does not test what lies behind it.
 //!
-//! In: names, from anywhere in vopr. Out: how often each was met since the last [`take`].
+//! In: names, from anywhere in vopr, and the marks at the product's own branches
+//! (`serval::stdx::marks`). Out: how often each was met since the last [`take`].
 
+use serval::stdx::marks as product;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -21,13 +23,20 @@ pub fn sometimes(name: &str) {
     });
 }
 
-/// What was met since the last call.
+/// What was met since the last call, here and at the product's own marks.
 pub fn take() -> Marks {
-    MET.take()
+    let mut met = MET.take();
+    met.extend(product::met::take().map(|(name, times)| (name.to_string(), u64::from(times))));
+    met
 }
 
-/// What must be met over many seeds.
-pub const CATALOGUE: &[&str] = &[
+/// What must be met over many seeds: this catalogue and the product's.
+pub fn expected() -> impl Iterator<Item = &'static str> {
+    CATALOGUE.iter().chain(product::TEXTS).copied()
+}
+
+/// What vopr sees from outside.
+const CATALOGUE: &[&str] = &[
     "Class: Accepted True Accepted",
     "Gateway listener: Accepted False PortUnavailable",
     "Gateway listener: Accepted True Accepted",
@@ -89,6 +98,7 @@ pub const CATALOGUE: &[&str] = &[
     "a watch ends in order",
     "a watch is cut in mid-line",
     "a watch tells 410",
+    "a watch tells nonsense",
     "a watch tells twice",
     "an endpoint is owed requests",
     "an interim answer arrives",

@@ -5,10 +5,11 @@
 //! of a stream keep their order; nothing else does.
 
 use crate::faults::{Fault, Injected};
+use crate::pipe::Pipe;
 use crate::seed::Rate;
 use crate::trace::Trace;
 use serval::stdx::Prng;
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 
@@ -29,6 +30,7 @@ pub enum Node {
     Past,
     Api,
     Clients,
+    Strangers,
     Backends,
     /// A peer that wants to keep a router busy.
     Abuser,
@@ -87,10 +89,47 @@ pub enum Step {
     /// A process that is paused goes on.
     Resume(Node),
     Heal,
+    /// All ports can be bound again.
+    HealBinds,
     Check,
     /// The endpoints of the routers' Service are written.
     Endpoints,
 }
+
+/// An event on its way. Those of one time happen in the order they were scheduled in.
+#[derive(Debug)]
+struct Scheduled {
+    at: Time,
+    sequence: u64,
+    event: Event,
+}
+
+impl Scheduled {
+    fn order(&self) -> u128 {
+        u128::from(self.at) << 64 | u128::from(self.sequence)
+    }
+}
+
+/// The earliest is the greatest: a heap gives it out first.
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.order().cmp(&self.order())
+    }
+}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.order() == other.order()
+    }
+}
+
+impl Eq for Scheduled {}
 
 /// How a direction ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,18 +138,18 @@ pub enum Ended {
     Reset,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Piece {
-    Bytes(Vec<u8>),
+    /// So many bytes of the pipe.
+    Bytes(usize),
     End(Ended),
 }
 
 #[derive(Debug, Default)]
 struct End {
     owner: Option<Node>,
-    inbox: VecDeque<u8>,
+    pipe: Pipe,
     flight: VecDeque<Piece>,
-    flight_bytes: usize,
     last_at: Time,
     ended: Option<Ended>,
     fin_sent: bool,
@@ -178,7 +217,7 @@ pub struct NetworkFaults {
 #[derive(Debug)]
 pub struct Network {
     pub now: Time,
-    queue: BinaryHeap<Reverse<(Time, u64, Event)>>,
+    queue: BinaryHeap<Scheduled>,
     sequence: u64,
     streams: Streams,
     listening: BTreeSet<(Node, SocketAddr)>,
@@ -193,6 +232,9 @@ pub struct Network {
     pub trace: Trace,
     /// Faults that happened.
     pub injected: Injected,
+    /// Pieces and ends that arrived, and timers that came up.
+    pub deliveries: u64,
+    pub timers: u64,
 }
 
 impl Network {
@@ -215,27 +257,30 @@ impl Network {
             window,
             trace,
             injected: Injected::default(),
+            deliveries: 0,
+            timers: 0,
         }
     }
 
     /// Lets something happen at a time.
     pub fn schedule(&mut self, at: Time, event: Event) {
         self.sequence += 1;
-        self.queue.push(Reverse((at.max(self.now), self.sequence, event)));
+        let (at, sequence) = (at.max(self.now), self.sequence);
+        self.queue.push(Scheduled { at, sequence, event });
     }
 
     /// The next event of nodes or simulator; segments are delivered on the way.
     pub fn next(&mut self, until: Time) -> Option<Event> {
         loop {
-            let Reverse((at, _, _)) = self.queue.peek()?;
-            if *at > until {
+            if self.queue.peek()?.at > until {
                 self.now = until;
                 return None;
             }
-            let Reverse((at, _, event)) = self.queue.pop()?;
+            let Scheduled { at, event, .. } = self.queue.pop()?;
             self.now = at;
             match event {
                 Event::Segment(end) => {
+                    self.deliveries += 1;
                     if let Some(event) = self.arrive(end) {
                         return Some(event);
                     }
@@ -251,7 +296,10 @@ impl Network {
                         return Some(event);
                     }
                 }
-                other => return Some(other),
+                other => {
+                    self.timers += 1;
+                    return Some(other);
+                }
             }
         }
     }
@@ -327,6 +375,15 @@ impl Network {
         self.listening.iter().filter(|l| l.0 == node).map(|l| l.1).collect()
     }
 
+    /// Whether there is no local port left just now: a connect fails at once.
+    pub fn lacks_ports(&mut self) -> bool {
+        let lacks = self.faults.refusals.happens(&mut self.prng) && self.prng.chance(1, 4);
+        if lacks {
+            self.injected.add(Fault::Refusals);
+        }
+        lacks
+    }
+
     /// Connects; `Opened` or `Refused` follows, or nothing for long.
     pub fn connect(&mut self, from: Node, to_node: Node, to: SocketAddr) -> EndId {
         let piece = if self.faults.tiny_pieces.happens(&mut self.prng) {
@@ -365,6 +422,11 @@ impl Network {
         if faulty {
             self.injected.add(Fault::Refusals);
         }
+        if faulty && to_node == Node::Backends && self.prng.chance(1, 4) {
+            // Nobody says anything.
+            self.schedule(self.now + 30 * SECOND, Event::Syn(id));
+            return None;
+        }
         if !heard || faulty {
             // Sometimes nobody says so for a while.
             let late =
@@ -391,7 +453,7 @@ impl Network {
             self.fly(id, Piece::End(Ended::Reset), 0);
             return Some(bytes.len());
         }
-        let room = window.saturating_sub(peer.flight_bytes + peer.inbox.len());
+        let room = window.saturating_sub(peer.pipe.len());
         let taken = room.min(bytes.len());
         let ghost = peer.ghost;
         if taken < bytes.len()
@@ -408,6 +470,9 @@ impl Network {
 
     fn send_pieces(&mut self, id: EndId, bytes: &[u8]) {
         let Some(most) = self.streams.get(id.stream).map(|s| s.piece) else { return };
+        if let Some(peer) = self.end(id.peer()) {
+            peer.pipe.send(bytes);
+        }
         let mut rest = bytes;
         while !rest.is_empty() {
             // One byte at a time is for the beginning: it costs an event each.
@@ -420,7 +485,7 @@ impl Network {
                 }
                 false => 0,
             };
-            self.fly(id.peer(), Piece::Bytes(rest[..len].to_vec()), stall);
+            self.fly(id.peer(), Piece::Bytes(len), stall);
             rest = &rest[len..];
         }
         if self.faults.resets.happens_rarely(&mut self.prng) {
@@ -430,13 +495,10 @@ impl Network {
         }
     }
 
-    /// Sends a piece to an end.
+    /// Sends a piece to an end, whose pipe has its bytes.
     fn fly(&mut self, to: EndId, piece: Piece, stall: Time) {
         let at = self.now + self.flight_time() + stall;
         let Some(end) = self.end(to) else { return };
-        if let Piece::Bytes(bytes) = &piece {
-            end.flight_bytes += bytes.len();
-        }
         end.flight.push_back(piece);
         end.last_at = end.last_at.max(at);
         let at = end.last_at;
@@ -454,18 +516,16 @@ impl Network {
             return None;
         }
         let now = self.now;
-        let end = self.end(to)?;
-        let piece = end.flight.pop_front()?;
+        let Network { streams, trace, .. } = self;
+        let end = &mut streams.get_mut(to.stream)?.ends[usize::from(to.side)];
         let mut answer_reset = false;
-        match piece {
-            Piece::Bytes(bytes) => {
-                end.flight_bytes -= bytes.len();
-                if end.closed || end.ended.is_some() {
-                    answer_reset = end.closed && !end.ghost;
-                } else {
-                    end.inbox.extend(&bytes);
-                    self.trace.event(now, "bytes", u64::from(to.stream), &bytes);
-                }
+        match end.flight.pop_front()? {
+            Piece::Bytes(len) if end.closed || end.ended.is_some() => {
+                end.pipe.lose(len);
+                answer_reset = end.closed && !end.ghost;
+            }
+            Piece::Bytes(len) => {
+                trace.event(now, "bytes", u64::from(to.stream), end.pipe.arrive(len));
             }
             Piece::End(how) => {
                 if end.ended != Some(Ended::Reset) {
@@ -473,9 +533,9 @@ impl Network {
                 }
                 if how == Ended::Reset {
                     // As in a kernel: what was not read is gone, so that a reset is seen at once.
-                    end.inbox.clear();
+                    end.pipe.drop_arrived();
                 }
-                self.trace.event(now, "end", u64::from(to.stream), &[how as u8]);
+                trace.event(now, "end", u64::from(to.stream), &[how as u8]);
             }
         }
         if answer_reset {
@@ -488,24 +548,46 @@ impl Network {
 
     /// Bytes that wait to be read.
     pub fn readable(&self, id: EndId) -> usize {
-        self.streams.get(id.stream).map_or(0, |s| s.ends[usize::from(id.side)].inbox.len())
+        self.streams.get(id.stream).map_or(0, |s| s.ends[usize::from(id.side)].pipe.readable())
     }
 
     /// How the peer ended, once all bytes are read (at once for a reset).
     pub fn ended(&self, id: EndId) -> Option<Ended> {
         let Some(stream) = self.streams.get(id.stream) else { return Some(Ended::Reset) };
         let end = &stream.ends[usize::from(id.side)];
-        end.ended.filter(|_| end.inbox.is_empty())
+        end.ended.filter(|_| end.pipe.readable() == 0)
+    }
+
+    /// Bytes that wait to be read, and how the peer ended: [`Self::readable`], [`Self::ended`].
+    pub fn came(&self, id: EndId) -> (usize, Option<Ended>) {
+        let Some(stream) = self.streams.get(id.stream) else { return (0, Some(Ended::Reset)) };
+        let end = &stream.ends[usize::from(id.side)];
+        let readable = end.pipe.readable();
+        (readable, end.ended.filter(|_| readable == 0))
     }
 
     /// Reads at most so many bytes.
     pub fn read(&mut self, id: EndId, most: usize) -> Vec<u8> {
-        let Some(end) = self.end(id) else { return Vec::new() };
-        let len = end.inbox.len().min(most);
-        let (front, back) = end.inbox.as_slices();
-        let first = len.min(front.len());
-        let bytes = [&front[..first], &back[..len - first]].concat();
-        end.inbox.drain(..len);
+        let bytes = self.end(id).map_or(Vec::new(), |end| end.pipe.read(most).to_vec());
+        self.let_write(id);
+        bytes
+    }
+
+    /// Reads into a place, at most what it takes; how many bytes.
+    pub fn read_into(&mut self, id: EndId, place: &mut [u8]) -> usize {
+        let Some(end) = self.end(id) else { return 0 };
+        let bytes = end.pipe.read(place.len());
+        let len = bytes.len();
+        place[..len].copy_from_slice(bytes);
+        self.let_write(id);
+        len
+    }
+
+    /// Something was read, perhaps: who waited at the other end may write again.
+    fn let_write(&mut self, id: EndId) {
+        if self.end(id).is_none() {
+            return;
+        }
         let at = self.now + self.flight_time();
         if let Some(peer) = self.end(id.peer())
             && peer.wants_writable
@@ -513,7 +595,6 @@ impl Network {
             peer.wants_writable = false;
             self.schedule(at, Event::Socket(id.peer(), SocketEvent::Writable));
         }
-        bytes
     }
 
     /// Ends our direction in order.
@@ -532,9 +613,9 @@ impl Network {
             return;
         }
         end.closed = true;
-        let reset = reset || !end.inbox.is_empty();
+        let reset = reset || end.pipe.readable() > 0;
         let fin_sent = end.fin_sent;
-        end.inbox.clear();
+        end.pipe.drop_arrived();
         if reset || !fin_sent {
             let how = if reset { Ended::Reset } else { Ended::Eof };
             self.fly(id.peer(), Piece::End(how), 0);
@@ -583,7 +664,7 @@ impl Network {
                 if let Some(end) = self.end(id) {
                     end.closed = true;
                     end.ghost = half_open;
-                    end.inbox.clear();
+                    end.pipe.drop_arrived();
                 }
                 self.fly(id.peer(), Piece::End(Ended::Reset), if half_open { late } else { 0 });
             }

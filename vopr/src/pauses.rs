@@ -35,7 +35,7 @@ impl Pauses {
 
     /// Keeps an event that is for one that is paused; not what is at the API server already.
     pub fn keeps(&mut self, event: Event, net: &Network) -> bool {
-        if matches!(event, Event::Step(Step::Lease(_))) {
+        if self.0.is_empty() || matches!(event, Event::Step(Step::Lease(_))) {
             return false;
         }
         let kept = node_of(event, net).and_then(|node| self.0.get_mut(&node));

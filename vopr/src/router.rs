@@ -13,6 +13,7 @@ use crate::marks::sometimes;
 use crate::model::object::{Endpoint, Kind, Spec};
 use crate::model::roster::SERVICE;
 use crate::network::{EndId, Ended, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
+use crate::parsed::Parsed;
 use crate::timeline::{Kind as Mark, Lane};
 use serval::config::codec::{Builder, Encoder, bind_name};
 use serval::config::report::{BindReport, Report};
@@ -511,9 +512,10 @@ impl Router {
         if process.admin.is_idle() {
             return;
         }
-        let report = process.report();
-        let (updater, writer) = (&mut process.updater, &mut process.writer);
-        let done = process.admin.serve(report, updater, writer, net);
+        let Process { boot_id, worker, admin, updater, writer, .. } = process;
+        let report =
+            |updater: &Updater, writer: &Writer<'static>| report(*boot_id, worker, updater, writer);
+        let done = admin.serve(&report, updater, writer, net);
         if done.refused_full {
             net.trace.event(net.now, "refused", self.index as u64, &[]);
         }
@@ -549,40 +551,34 @@ impl Router {
     }
 }
 
-impl Process {
-    /// What it serves.
-    pub fn report(&self) -> Report {
-        let (identity, source) = self.updater.served();
-        let mut report = Report {
-            boot_id: self.boot_id,
-            identity,
-            source,
-            ready: self.writer.all_passed() && source != Source::None,
-            ..Report::default()
-        };
-        report.binds.set_cap(serval::limits::MAX_CONFIG_BINDS);
-        let binds = self.writer.active().snapshot.binds.as_slice();
-        for (bind, result) in binds.iter().zip(self.worker.binds().results()) {
-            let errno = result.err().map_or(0, |e| e.0 as u32);
-            let pushed = report.binds.push(BindReport { id: bind_name(bind), errno });
-            pushed.expect("as many as a Snapshot has");
-        }
-        report
+/// What a process serves.
+fn report(boot_id: u64, worker: &Worker, updater: &Updater, writer: &Writer<'static>) -> Report {
+    let (identity, source) = updater.served();
+    let mut report = Report {
+        boot_id,
+        identity,
+        source,
+        ready: writer.all_passed() && source != Source::None,
+        ..Report::default()
+    };
+    report.binds.set_cap(serval::limits::MAX_CONFIG_BINDS);
+    let binds = writer.active().snapshot.binds.as_slice();
+    for (bind, result) in binds.iter().zip(worker.binds().results()) {
+        let errno = result.err().map_or(0, |e| e.0 as u32);
+        let pushed = report.binds.push(BindReport { id: bind_name(bind), errno });
+        pushed.expect("as many as a Snapshot has");
     }
+    report
 }
 
 /// Puts a saved Snapshot into a storage; its identity.
 fn load(lines: &[Vec<u8>], writer: &mut Writer<'static>) -> Option<Identity> {
-    let mut document = zeroed_box::<Document>();
     let mut buffer = vec![0; MAX_RECORD_SIZE_BYTES as usize];
     let snapshot = writer.begin()?;
     snapshot.clear();
     let mut builder = Builder::new();
     for line in lines {
-        if !parse(line, &mut document) {
-            return None;
-        }
-        builder.record(document.root(), snapshot).ok()?;
+        builder.record(Parsed::of(line)?.root(), snapshot).ok()?;
     }
     builder.finish(snapshot, &mut buffer).ok()?;
     let identity = snapshot.identity;

@@ -89,6 +89,9 @@ pub struct Options {
     /// Wall clocks are set to another time.
     pub clock_steps: Rate,
     pub router_pauses: Rate,
+    pub strangers: Rate,
+    /// Routers have room for little at once.
+    pub tight: bool,
     pub over_capacity: bool,
     /// Routers are found by endpoints, and Gateways have the addresses of their nodes.
     pub in_nodes: bool,
@@ -132,6 +135,8 @@ pub const SWITCHES: &[(&str, Switch)] = &[
     ("drains", |o| o.drains = Rate::Off),
     ("clock_steps", |o| o.clock_steps = Rate::Off),
     ("router_pauses", |o| o.router_pauses = Rate::Off),
+    ("strangers", |o| o.strangers = Rate::Off),
+    ("tight", |o| o.tight = false),
     ("over_capacity", |o| o.over_capacity = false),
 ];
 
@@ -175,6 +180,8 @@ impl Options {
             drains: Rate::pick(p),
             clock_steps: Rate::pick(p),
             router_pauses: Rate::pick(p),
+            strangers: Rate::pick(p),
+            tight: p.chance(1, 4),
             canary,
             until_ms: UNTIL_MS,
         }
@@ -221,6 +228,7 @@ impl Options {
             Fault::Drains => on(self.drains),
             Fault::ClockSteps => on(self.clock_steps),
             Fault::RouterPauses => on(self.router_pauses),
+            Fault::Strangers => on(self.strangers),
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Shadow {
     pub is_behind: bool,
     /// Resyncs that ended.
     pub resyncs: u64,
+    /// Rises with each change of the objects.
+    pub version: u64,
 }
 
 impl Shadow {
@@ -42,6 +44,7 @@ impl Shadow {
             gone_in_resync: false,
             is_behind: false,
             resyncs: 0,
+            version: 0,
         }
     }
 
@@ -82,6 +85,7 @@ impl Shadow {
             self.went();
         }
         self.pairs.take(&object);
+        self.version += 1;
         let before = self.objects.insert(key.clone(), object);
         self.over_in_resync |= self.is_over();
         match before {
@@ -95,6 +99,7 @@ impl Shadow {
     /// An object is gone.
     pub fn delete(&mut self, namespace: &str, name: &str) {
         self.went();
+        self.version += 1;
         self.objects.remove(&(namespace.to_string(), name.to_string()));
         self.pairs.remove(namespace, name);
     }
@@ -103,6 +108,7 @@ impl Shadow {
     pub fn end(&mut self) {
         let Some(seen) = self.seen.take() else { return };
         let before = self.objects.len();
+        self.version += 1;
         self.objects.retain(|key, _| seen.contains(key));
         self.pairs.retain(|key| seen.contains(key));
         self.gone_in_resync |= self.objects.len() < before;

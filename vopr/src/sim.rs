@@ -9,7 +9,7 @@ mod converge;
 use crate::abuser::Abuser;
 use crate::api_server::Api;
 use crate::backend::Backends;
-use crate::capacities::small;
+use crate::capacities::{small, tight};
 use crate::checkers::{d1, d2, d3, d4, d6, d7, d9, d11, d13, l1, l2, l3, l4, l6, s1, s4};
 use crate::client::{Clients, Outcome};
 use crate::controller::{Around, Counts, Process};
@@ -19,7 +19,6 @@ use crate::ledger::Ledger;
 use crate::marks::{self, sometimes};
 use crate::model::lookup::{FROM_BACKEND, FROM_CLIENT};
 use crate::model::secret::Pairs;
-use crate::model::table::Table;
 use crate::network::{Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::observer::Observer;
 use crate::pauses::{Pauses, node_of};
@@ -27,12 +26,13 @@ use crate::replay::Replays;
 use crate::router::{NODES, Router, set_wall, slice_of};
 use crate::seed::{Options, Rate};
 use crate::status_api;
+use crate::strangers::Strangers;
 pub use crate::summary::{Summary, Sums};
 use crate::tables::Tables;
 use crate::target;
 use crate::timeline::Timeline;
 use crate::trace::Trace;
-use crate::workload::Workload;
+use crate::workload::{PORTS, Workload};
 use serval::stdx::Prng;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -82,6 +82,7 @@ pub struct Sim {
     backends: Backends,
     workload: Workload,
     replays: Replays,
+    strangers: Strangers,
     ledger: Ledger,
     tables: Tables,
     counts: Counts,
@@ -144,7 +145,8 @@ impl Sim {
     fn new(options: Options, verbose: bool) -> Sim {
         let trace = Trace::new(verbose);
         let net = Network::new(options.child("network"), options.network, trace);
-        let router = |i: usize| Router::new(i, options.child(&format!("router{i}")), small());
+        let capacities = if options.tight { tight() } else { small() };
+        let router = |i: usize| Router::new(i, options.child(&format!("router{i}")), capacities);
         Sim {
             options,
             net,
@@ -158,6 +160,7 @@ impl Sim {
             backends: Backends::new(options.child("backends"), options.backend_faults),
             workload: Workload::new(options.child("workload"), options.over_capacity),
             replays: Replays::new(options.child("replays")),
+            strangers: Strangers::new(&options),
             ledger: Ledger::default(),
             tables: Tables::default(),
             counts: Counts::default(),
@@ -198,13 +201,13 @@ impl Sim {
         self.write_endpoints();
         if self.options.bind_failures != Rate::Off {
             // The first binds fail; nobody knows when there will be others.
-            for process in self.routers.iter_mut().filter_map(|r| r.process.as_mut()) {
-                process.driver.failing_port = if self.prng.chance(1, 2) { 80 } else { 443 };
-            }
+            self.fail_binds(0, &PORTS);
+            self.fail_binds_at_random(1);
         }
         self.start_controller(0);
         for (after, event) in [
             (0, Event::Timer(Node::Clients, 0)),
+            (SECOND, Event::Timer(Node::Strangers, 0)),
             (0, Event::Step(Step::ApiTimer)),
             (0, Event::Step(Step::Workload)),
             (SECOND, Event::Step(Step::Fault)),
@@ -225,7 +228,8 @@ impl Sim {
         if self.pauses.keeps(event, &self.net) {
             return;
         }
-        let stepped = node_of(event, &self.net).and_then(|node| self.walls.get(&node));
+        let walls = Some(&self.walls).filter(|walls| !walls.is_empty());
+        let stepped = walls.and_then(|walls| walls.get(&node_of(event, &self.net)?));
         set_wall(stepped.copied().unwrap_or(0));
         match event {
             Event::Socket(end, what) => match self.net.owner(end) {
@@ -234,11 +238,12 @@ impl Sim {
                     self.with_controller(i, |c, api, around| c.on_socket(end, what, api, around));
                 }
                 Some(Node::Abuser) => self.abuser.on_socket(end, what, &mut self.net),
-                Some(Node::Past) => drop(self.replays.on_socket(end, what, &mut self.net)),
+                Some(Node::Past) => self.replays.on_socket(end, what, &mut self.net),
+                Some(Node::Strangers) => self.strangers.on_socket(end, what, &mut self.net),
                 Some(Node::Api) => self.api.on_socket(end, what, &mut self.net),
                 Some(Node::Clients) => {
-                    let served = self.served();
-                    let Sim { clients, ledger, net, .. } = self;
+                    let Sim { clients, ledger, net, tables, routers, .. } = self;
+                    let served = |i: usize| tables.adopted(&routers[i]);
                     let outcomes = clients.on_socket(end, what, &served, ledger, net);
                     self.check(outcomes);
                 }
@@ -291,8 +296,9 @@ impl Sim {
                 self.with_controller(i, |c, api, around| c.on_timer(number, api, around));
             }
             Node::Clients => {
-                let outcomes =
-                    self.clients.on_timer(&self.served(), &mut self.ledger, &mut self.net);
+                let Sim { clients, ledger, net, tables, routers, .. } = self;
+                let served = |i: usize| tables.adopted(&routers[i]);
+                let outcomes = clients.on_timer(&served, ledger, net);
                 self.check(outcomes);
             }
             Node::Backends => {
@@ -303,7 +309,9 @@ impl Sim {
                 let table = self.tables.adopted(&self.routers[self.abuser.router]);
                 self.abuser.on_timer(&table, &mut self.ledger, &mut self.net);
             }
-            Node::Api | Node::Past => {}
+            Node::Past => self.replays.on_timer(&mut self.net),
+            Node::Strangers => self.strangers.on_timer(&self.served(), &mut self.net),
+            Node::Api => {}
         }
     }
 
@@ -321,11 +329,6 @@ impl Sim {
         {
             replays.remember(published);
         }
-    }
-
-    /// What each router serves.
-    fn served(&self) -> [Rc<Table>; ROUTERS] {
-        core::array::from_fn(|i| self.tables.adopted(&self.routers[i]))
     }
 
     fn check(&mut self, outcomes: Vec<Outcome>) {
@@ -428,6 +431,7 @@ impl Sim {
             Step::Status(_) | Step::Lease(_) => self.at_api_server(step),
             Step::Resume(node) => self.resume(node),
             Step::Heal => self.heal(),
+            Step::HealBinds => (0..ROUTERS).for_each(|i| self.fail_binds(i, &[])),
             Step::Check => self.converge(),
             Step::Endpoints => self.write_endpoints(),
         }
@@ -488,10 +492,7 @@ impl Sim {
         }
         if options.bind_failures.happens(&mut self.prng) {
             let i = self.prng.below(ROUTERS as u64) as usize;
-            let port = [0, 80, 8080, 443, 443][self.prng.below(5) as usize];
-            if let Some(process) = &mut self.routers[i].process {
-                process.driver.failing_port = port;
-            }
+            self.fail_binds_at_random(i);
         }
     }
 
@@ -523,7 +524,7 @@ impl Sim {
             file.truncate(if self.prng.chance(1, 2) { 0 } else { keep });
             self.net.injected.add(Fault::LostFiles);
         }
-        if self.options.in_nodes && self.prng.chance(1, 2) {
+        if self.options.in_nodes && self.prng.chance(3, 4) {
             self.routers[i].on = (self.routers[i].on + 1) % NODES;
             self.net.injected.add(Fault::Moves);
         }
@@ -537,6 +538,9 @@ impl Sim {
         match node {
             Node::Router(i) if self.routers[i].process.is_none() => {
                 self.routers[i].start(&mut self.net);
+                if !self.is_healed && self.options.bind_failures.happens_mostly(&mut self.prng) {
+                    self.fail_binds_at_random(i);
+                }
                 if self.options.in_nodes {
                     self.write_endpoints_later();
                 }
@@ -555,23 +559,31 @@ impl Sim {
         self.is_healed = true;
         self.net.trace.say(self.net.now, "healed");
         self.net.heal();
+        self.replays.stop(&mut self.net);
+        self.strangers.stop(&mut self.net);
+        self.clients.heal();
         self.api.faults = Rate::Off;
+        self.api.restores = Rate::Off;
         self.backends.faults = Rate::Off;
         for i in 0..ROUTERS {
             self.restart(Node::Router(i));
-            if let Some(process) = &mut self.routers[i].process {
-                process.driver.failing_port = 0;
-            }
         }
         self.heal_controllers();
         self.restart(Node::Api);
+        // Whoever holds a port is last to go: some seeds get no listener served before.
+        self.net.schedule(self.net.now + 8 * SECOND, Event::Step(Step::HealBinds));
         self.net.schedule(self.net.now + SECOND, Event::Step(Step::Check));
     }
 
     fn summary(&mut self) -> Summary {
         let running = |r: &Router| r.process.as_ref().map_or(0, |p| p.worker.counters().requests);
         let mut injected = self.net.injected;
-        for more in [self.api.injected, self.backends.injected, self.clients.injected] {
+        for more in [
+            self.api.injected,
+            self.backends.injected,
+            self.clients.injected,
+            self.strangers.injected,
+        ] {
             injected.merge(&more);
         }
         injected.set(Fault::Replays, self.replays.sent);
@@ -598,6 +610,8 @@ impl Sim {
             is_live: self.is_over,
             hash: trace.hash(),
             events: trace.events,
+            deliveries: self.net.deliveries,
+            timers: self.net.timers,
             violations: core::mem::take(&mut trace.violations),
         }
     }

@@ -8,12 +8,13 @@ use crate::faults::Fault;
 use crate::marks::sometimes;
 use crate::model::object::{Kind as ModelKind, Object};
 use crate::network::{Network, Node};
-use crate::router::{clocks, parse};
+use crate::parsed::Parsed;
+use crate::router::clocks;
 use crate::seed::Rate;
 use crate::workload::CONTROLLER;
 use serval::reconcile::merge::merge;
-use serval::resource::document::{Document, Value};
-use serval::stdx::{Prng, zeroed_box};
+use serval::resource::document::Value;
+use serval::stdx::Prng;
 use serval::wire::json::JsonWriter;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
@@ -29,30 +30,33 @@ pub fn write_due(
     let (due, rest): (Vec<Order>, Vec<Order>) =
         core::mem::take(&mut process.orders).into_iter().partition(|o| o.due <= net.now);
     process.orders = rest;
+    let mut buffer = core::mem::take(&mut api.status_buffer);
+    buffer.resize(1 << 16, 0);
     for order in due {
         let is_cut = net.blocked_until(process.node, Node::Api).is_some();
         let fails = !api.running || is_cut || conflicts.happens(prng);
         if fails {
             net.injected.add(Fault::StatusConflicts);
         } else {
-            write(&order, api, net);
+            write(&order, &mut buffer, api, net);
         }
         process.controller.status_written(order.kind, &order.key, !fails);
     }
+    api.status_buffer = buffer;
 }
 
-fn write(order: &Order, api: &mut Api, net: &mut Network) {
+fn write(order: &Order, buffer: &mut [u8], api: &mut Api, net: &mut Network) {
     let kind = ModelKind::ALL[order.kind as usize];
     let (namespace, name) = (order.key.namespace.as_str(), order.key.name.as_str());
     let key = (kind, namespace.to_string(), name.to_string());
     let Some(object) = api.objects.get(&key).cloned().filter(|o| o.uid == order.uid) else {
         return;
     };
-    let (mut before, mut wanted) = (zeroed_box::<Document>(), zeroed_box::<Document>());
-    assert!(parse(object.json().as_bytes(), &mut before), "objects are JSON");
-    assert!(parse(order.body.as_bytes(), &mut wanted), "statuses are JSON: {}", order.body);
-    let mut buffer = vec![0; 1 << 16];
-    let mut json = JsonWriter::new(&mut buffer);
+    let before = Parsed::of(object.json().as_bytes()).expect("objects are JSON");
+    let Some(wanted) = Parsed::of(order.body.as_bytes()) else {
+        panic!("statuses are JSON: {}", order.body);
+    };
+    let mut json = JsonWriter::new(buffer);
     let wall = clocks(net.now).wall;
     mark(&format!("{kind:?}"), wanted.root());
     let differs = merge(order.kind, before.root(), wanted.root(), CONTROLLER, wall, &mut json);
@@ -62,8 +66,8 @@ fn write(order: &Order, api: &mut Api, net: &mut Network) {
         return;
     }
     let status = json.finish().expect("a status fits").to_string();
-    assert!(parse(status.as_bytes(), &mut before), "a status is JSON");
-    let addresses = before.root().get("addresses");
+    let written = Parsed::of(status.as_bytes()).expect("a status is JSON");
+    let addresses = written.root().get("addresses");
     let addresses = addresses.iter().flat_map(|a| a.items()).filter_map(|a| {
         let text = a.get("value").and_then(Value::str)?;
         Some(text.parse::<Ipv4Addr>().ok()?.octets())

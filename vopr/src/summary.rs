@@ -52,5 +52,8 @@ pub struct Summary {
     pub is_live: bool,
     pub hash: u64,
     pub events: u64,
+    /// Pieces and ends that arrived somewhere, and timers that came up.
+    pub deliveries: u64,
+    pub timers: u64,
     pub violations: Vec<Violation>,
 }

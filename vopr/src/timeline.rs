@@ -29,7 +29,7 @@ impl Lane {
         match node {
             Node::Router(number) => Lane::Router(number),
             Node::Controller(number) => Lane::Controller(number),
-            Node::Past => Lane::Faults,
+            Node::Past | Node::Strangers => Lane::Faults,
             Node::Api => Lane::Api,
             Node::Clients | Node::Abuser => Lane::Clients,
             Node::Backends => Lane::Backends,

@@ -4,7 +4,7 @@
 //! In: summaries. Out: a table, and what was met in too few seeds.
 
 use crate::faults::Fault;
-use crate::marks::{CATALOGUE, Marks};
+use crate::marks::{Marks, expected};
 use crate::seed::Options;
 use crate::sim::Summary;
 use std::fmt::Write as _;
@@ -32,9 +32,18 @@ pub struct Totals {
     rows: Vec<Row>,
     /// What was met, in how many seeds.
     marks: Marks,
-    /// Seconds of CPU that simulating took, and what was simulated in them, replays among them.
+    /// Seconds of CPU that simulating took.
     pub cpu_seconds: f64,
-    pub simulated_seconds: u64,
+    simulated: Simulated,
+}
+
+/// What was simulated, second runs of seeds among it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Simulated {
+    seconds: u64,
+    requests: u64,
+    deliveries: u64,
+    timers: u64,
 }
 
 impl Totals {
@@ -82,9 +91,18 @@ impl Totals {
         }
     }
 
+    /// A run of a seed ended, the first or the second one.
+    pub fn ran(&mut self, s: &Summary) {
+        let Simulated { seconds, requests, deliveries, timers } = &mut self.simulated;
+        *seconds += s.seconds;
+        *requests += s.requests;
+        *deliveries += s.deliveries;
+        *timers += s.timers;
+    }
+
     /// Marks that no seed came to.
     pub fn holes(&self) -> Vec<&'static str> {
-        CATALOGUE.iter().copied().filter(|&name| !self.marks.contains_key(name)).collect()
+        expected().filter(|&name| !self.marks.contains_key(name)).collect()
     }
 
     /// Rows that were met in too few seeds, and holes; none while there are few seeds.
@@ -109,15 +127,23 @@ impl Totals {
             let _ = writeln!(text, "  {name}: {sum} (above 0 in {percent:.1} % of the {of})");
         }
         for (name, seeds) in &self.marks {
-            let odd =
-                if CATALOGUE.contains(&name.as_str()) { "" } else { " (not in the catalogue)" };
+            let odd = if expected().any(|e| e == name) { "" } else { " (not in the catalogue)" };
             let _ = writeln!(text, "  {name}: in {seeds} seeds{odd}");
         }
-        let rate = self.simulated_seconds as f64 / self.cpu_seconds.max(1e-9);
-        let (simulated, cpu) = (self.simulated_seconds, self.cpu_seconds);
-        let _ =
-            writeln!(text, "  {simulated} simulated seconds in {cpu:.1} CPU seconds: {rate:.0}");
-        text
+        text + &self.speed()
+    }
+
+    /// How much was simulated in a second of CPU.
+    fn speed(&self) -> String {
+        let Simulated { seconds, requests, deliveries, timers } = self.simulated;
+        let cpu = self.cpu_seconds;
+        let of = |count: u64| count as f64 / cpu.max(1e-9);
+        let (second, request) = (of(seconds), of(requests));
+        let (delivery, timer) = (of(deliveries), of(timers));
+        format!(
+            "  {seconds} simulated seconds in {cpu:.1} CPU seconds: {second:.0}\n  \
+             per CPU second: {request:.0} requests, {delivery:.0} deliveries, {timer:.0} timers\n"
+        )
     }
 }
 

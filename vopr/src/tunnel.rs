@@ -56,9 +56,15 @@ pub struct Tunnel {
     cut_at: usize,
 }
 
-fn byte(stamp: &str, side: Side, at: usize) -> u8 {
-    let text = format!("{stamp}/{side:?}/");
-    text.as_bytes()[at % text.len()]
+/// The bytes of a side from a place on; no end.
+fn bytes_of(stamp: &str, side: Side, from: usize) -> impl Iterator<Item = u8> {
+    let text = format!("{stamp}/{side:?}/").into_bytes();
+    let mut at = from % text.len();
+    core::iter::from_fn(move || {
+        let byte = text[at];
+        at = if at + 1 == text.len() { 0 } else { at + 1 };
+        Some(byte)
+    })
 }
 
 impl Tunnel {
@@ -73,9 +79,12 @@ impl Tunnel {
 
     /// Takes bytes that came.
     pub fn take(&mut self, bytes: &[u8], net: &mut Network) {
-        let (stamp, peer) = (&self.stamp, self.side.peer());
-        let differs = |(i, b): (usize, &u8)| byte(stamp, peer, self.got + i) != *b;
-        if bytes.iter().enumerate().any(differs) {
+        let stamp = &self.stamp;
+        let differs = |bytes: &[u8]| {
+            let wanted = bytes_of(stamp, self.side.peer(), self.got);
+            bytes.iter().zip(wanted).any(|(byte, wanted)| *byte != wanted)
+        };
+        if !bytes.is_empty() && differs(bytes) {
             let text = format!("the {:?} of tunnel {stamp} got bytes of another", self.side);
             net.trace.violated(net.now, "D3", text);
         }
@@ -113,9 +122,8 @@ impl Tunnel {
         if open && self.sent < self.total.min(self.cut_at) {
             let most = (self.total.min(self.cut_at) - self.sent).min(700);
             let len = prng.range(1, most as u64) as usize;
-            let from = self.sent;
-            let bytes: Vec<u8> =
-                (from..from + len).map(|at| byte(&self.stamp, self.side, at)).collect();
+            let bytes = bytes_of(&self.stamp, self.side, self.sent);
+            let bytes: Vec<u8> = bytes.take(len).collect();
             match net.write(end, &bytes) {
                 Some(taken) => self.sent += taken,
                 None => open = false,

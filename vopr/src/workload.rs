@@ -31,6 +31,9 @@ const SERVED: usize = 3;
 /// Names of Services in a namespace.
 const SERVICES: usize = 6;
 
+/// Ports of listeners.
+pub const PORTS: [u16; 3] = [80, 8080, 443];
+
 /// Whether listeners of a port are HTTPS: each port has one protocol.
 pub fn is_tls_port(port: u16) -> bool {
     port == 443
@@ -522,7 +525,7 @@ impl Workload {
             });
         }
         let filters = self.filters(&matches);
-        if filters.redirect.is_some() {
+        if filters.redirect.is_some() || self.prng.chance(1, 24) {
             backends.clear();
         }
         Rule { matches, backends, filters }

@@ -8,6 +8,7 @@ use crate::limits::{
     KUBE_WATCH_SHORT_MS,
 };
 use crate::resource::document::{Document, Kind, Value};
+use crate::stdx::marks::{Mark, sometimes};
 use crate::stdx::{Duration, Instant, Now};
 
 /// The annotation of the bookmark that ends the initial events (KEP-3157).
@@ -258,8 +259,10 @@ impl Watch {
         }
         self.after_failure = true;
         let wait = if trouble.is_silence() {
+            sometimes(Mark::WatchFailsSilently);
             self.backoff.silence(&mut self.prng)
         } else {
+            sometimes(Mark::WatchRetries);
             self.backoff.error(retry_after_ms, &mut self.prng)
         };
         (self.trouble, self.wait_ms) = (trouble.to_u32(), wait.as_millis());
@@ -310,6 +313,7 @@ impl Watch {
 
     fn bookmark(&mut self, object: Value<'_>) {
         if self.body == Body::Live {
+            sometimes(Mark::WatchBookmark);
             self.push(Pending::Bookmark);
             return self.went_on(version_of(object).as_bytes());
         }
@@ -368,6 +372,7 @@ impl Watch {
                 self.failed(Trouble::Status(status), wait_ms, now);
             }
             (400 | 422, Ask::Stream) => {
+                sometimes(Mark::StreamRefused);
                 self.stream_refused = true;
                 self.ask = Ask::List;
                 self.wake_at(now.mono);
@@ -391,7 +396,10 @@ impl Watch {
 
     /// Our version is too old, or lies in the server's future: relist.
     fn expired(&mut self, now: Now) {
-        if self.ask != Ask::Watch {
+        if self.ask == Ask::Watch {
+            sometimes(Mark::WatchExpired);
+        } else {
+            sometimes(Mark::ListExpired);
             // A relist at our version was refused, or a continue token: any version will do. Not
             // sooner: going straight to the newest state is a thundering herd.
             self.resource_version.clear();
@@ -440,6 +448,7 @@ impl Watch {
         if kind == "DELETED" && named {
             self.push(Pending::DeleteNamed);
         } else {
+            sometimes(Mark::WatchSkips);
             self.skip = why;
             self.complete &= named;
             self.push(Pending::Skipped);

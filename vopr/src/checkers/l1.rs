@@ -12,12 +12,14 @@ use std::rc::Rc;
 
 /// Of the API server's objects the first of each kind by age, as many as are admitted.
 pub fn admitted(api: &Api) -> Vec<Rc<Object>> {
-    let mut admitted: Vec<Rc<Object>> = Vec::new();
-    for kind in Kind::ALL {
-        let of_kind = api.objects.values().filter(|o| o.key.0 == kind);
-        let mut of_kind: Vec<Rc<Object>> = of_kind.cloned().collect();
+    let mut of_kinds = Kind::ALL.map(|_| Vec::new());
+    for object in api.objects.values() {
+        of_kinds[object.key.0 as usize].push(object);
+    }
+    let mut admitted = Vec::new();
+    for (kind, mut of_kind) in Kind::ALL.into_iter().zip(of_kinds) {
         of_kind.sort_by(|a, b| (a.created, &a.key).cmp(&(b.created, &b.key)));
-        admitted.extend(of_kind.into_iter().take(ADMITTED[kind as usize] as usize));
+        admitted.extend(of_kind.into_iter().take(ADMITTED[kind as usize] as usize).cloned());
     }
     admitted
 }

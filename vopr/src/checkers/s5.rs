@@ -6,9 +6,8 @@ use crate::model::object::Object;
 use crate::model::secret::Pairs;
 use crate::model::table::Setup;
 use crate::network::Network;
-use crate::router::parse;
-use serval::resource::document::{Document, Value};
-use serval::stdx::zeroed_box;
+use crate::parsed::Parsed;
+use serval::resource::document::Value;
 use std::rc::Rc;
 
 /// A status of a Gateway is on its way, worked out from these objects and pairs; how many of its
@@ -19,8 +18,7 @@ pub fn written(
     (objects, pairs, setup): (&[Rc<Object>], &Pairs, Setup),
     net: &mut Network,
 ) -> (u64, u64) {
-    let mut document = zeroed_box::<Document>();
-    assert!(parse(body.as_bytes(), &mut document), "statuses are JSON: {body}");
+    let Some(document) = Parsed::of(body.as_bytes()) else { panic!("statuses are JSON: {body}") };
     let said = conditions(objects, pairs, setup);
     let (mut problems, mut kept) = (0, 0);
     let listeners = document.root().get("listeners");
@@ -49,8 +47,7 @@ pub fn written(
 
 /// The same status, of its addresses: those of the nodes with a ready router.
 pub fn reached(gateway: &str, body: &str, wanted: &[String], net: &mut Network) {
-    let mut document = zeroed_box::<Document>();
-    assert!(parse(body.as_bytes(), &mut document), "statuses are JSON: {body}");
+    let Some(document) = Parsed::of(body.as_bytes()) else { panic!("statuses are JSON: {body}") };
     let addresses = document.root().get("addresses");
     let addresses = addresses.iter().flat_map(|a| a.items()).map(|a| a.text("value"));
     let addresses: Vec<&str> = addresses.collect();

@@ -2,10 +2,10 @@
 //! observedGeneration never falls; nothing is written that is so already.
 
 use crate::network::Network;
-use crate::router::parse;
+use crate::parsed::Parsed;
 use crate::workload::CONTROLLER;
-use serval::resource::document::{Document, Value};
-use serval::stdx::{Wall, zeroed_box};
+use serval::resource::document::Value;
+use serval::stdx::Wall;
 use serval::wire::json::JsonWriter;
 use std::collections::BTreeMap;
 
@@ -52,24 +52,21 @@ fn timeless(status: &str) -> String {
     parts.fold(first, |text, part| text + part.split_once('"').map_or("", |p| p.1))
 }
 
-fn text(value: Value<'_>) -> String {
-    let mut buffer = vec![0; 1 << 14];
-    let mut json = JsonWriter::new(&mut buffer);
+/// What an entry says, written into a buffer first.
+fn text(value: Value<'_>, buffer: &mut [u8]) -> String {
+    let mut json = JsonWriter::new(buffer);
     value.write_json(&mut json);
     json.finish().expect("an entry fits").to_string()
 }
 
 fn said(status: &str) -> Said {
     let mut said = Said::default();
-    let mut document = zeroed_box::<Document>();
     if status.is_empty() {
         return said;
     }
-    assert!(parse(status.as_bytes(), &mut document), "a status is JSON");
+    let document = Parsed::of(status.as_bytes()).expect("a status is JSON");
     let root = document.root();
-    let items = |v: Value<'_>, name: &str| -> Vec<String> {
-        v.get(name).into_iter().flat_map(|l| l.items()).map(text).collect()
-    };
+    let mut buffer = vec![0; 1 << 14];
     let mut own = |place: &str, owner: Value<'_>| {
         for c in owner.get("conditions").into_iter().flat_map(|c| c.items()) {
             let of = |name| c.text(name).to_string();
@@ -84,11 +81,13 @@ fn said(status: &str) -> Said {
     }
     for parent in root.get("parents").into_iter().flat_map(|l| l.items()) {
         if parent.text("controllerName") == CONTROLLER {
-            own(&parent.get("parentRef").map(text).unwrap_or_default(), parent);
+            let place = parent.get("parentRef").map(|place| text(place, &mut buffer));
+            own(&place.unwrap_or_default(), parent);
         }
     }
-    let others = items(root, "parents").into_iter();
     let is_own = format!(r#""controllerName":"{CONTROLLER}""#);
+    let parents = root.get("parents").into_iter().flat_map(|l| l.items());
+    let others = parents.map(|entry| text(entry, &mut buffer));
     said.others = others.filter(|entry| !entry.contains(&is_own)).collect();
     said
 }

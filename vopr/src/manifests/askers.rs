@@ -193,7 +193,7 @@ impl Askers {
                 Next::Done(message) if message.status() >= 200 => {
                     return Some(Outcome::Status(message.status()));
                 }
-                Next::Done(_) | Next::Head(_) => {}
+                Next::Done(_) | Next::Head => {}
                 Next::More => break,
                 Next::Bad(_) => return Some(Outcome::Closed),
             }

@@ -85,7 +85,7 @@ impl Pods {
                     conn.ready_at = net.now + MS + self.prng.below(SLOWEST);
                     net.schedule(conn.ready_at, Event::Timer(Node::Backends, 0));
                 }
-                Next::Head(_) => {}
+                Next::Head => {}
                 Next::More => break,
                 Next::Bad(why) => {
                     let text = format!("endpoint {} got what is not HTTP: {why}", conn.at);

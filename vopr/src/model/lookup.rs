@@ -200,8 +200,8 @@ impl ServedRule {
 type Rank = ((u32, usize), bool, usize, bool, usize, usize, core::cmp::Reverse<usize>);
 
 fn rank(hostname: &str, m: &Match, order: usize) -> Rank {
-    let (exact, path) = m.path.clone().unwrap_or((false, "/".into()));
-    let path = if exact { path.as_str() } else { path.trim_end_matches('/') };
+    let (exact, path) = m.path.as_ref().map_or((false, "/"), |(exact, path)| (*exact, path));
+    let path = if exact { path } else { path.trim_end_matches('/') };
     (
         specificity(hostname),
         exact,
@@ -237,7 +237,8 @@ fn matches(m: &Match, request: &Request) -> bool {
         Some((true, path)) => request.path == *path,
         Some((false, prefix)) => {
             let prefix = prefix.trim_end_matches('/');
-            request.path == prefix || request.path.starts_with(&format!("{prefix}/"))
+            let rest = request.path.strip_prefix(prefix);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         }
     };
     let header = |(name, value): &(String, String)| {

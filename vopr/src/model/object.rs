@@ -226,6 +226,11 @@ fn member(name: &str, value: &Option<String>) -> String {
 impl Object {
     /// As the API server sends it.
     pub fn json(&self) -> String {
+        self.json_at(self.version)
+    }
+
+    /// The same at another version: that of its deletion.
+    pub fn json_at(&self, version: u64) -> String {
         let (kind, namespace, name) = &self.key;
         let stamp = serval::stdx::Wall(self.created).rfc3339();
         let stamp = String::from_utf8_lossy(&stamp).to_string();
@@ -249,9 +254,8 @@ impl Object {
             status => format!(r#","status":{status}"#),
         };
         format!(
-            r#"{{"kind":"{kind:?}","metadata":{{{place}"name":"{name}","uid":"{}","resourceVersion":"{}","generation":{},"creationTimestamp":"{stamp}"{labels}}}{}{status}}}"#,
+            r#"{{"kind":"{kind:?}","metadata":{{{place}"name":"{name}","uid":"{}","resourceVersion":"{version}","generation":{},"creationTimestamp":"{stamp}"{labels}}}{}{status}}}"#,
             self.uid,
-            self.version,
             self.generation,
             match &self.spec {
                 Spec::Secret { serial, flaw } => secret::json(&self.key, *serial, *flaw),

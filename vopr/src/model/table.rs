@@ -113,8 +113,8 @@ impl Table {
 
 impl World<'_> {
     pub(super) fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Rc<Object>> {
-        let key = (kind, namespace.to_string(), name.to_string());
-        self.objects.iter().find(|o| o.key == key)
+        let key = (kind, namespace, name);
+        self.objects.iter().find(|o| (o.key.0, o.key.1.as_str(), o.key.2.as_str()) == key)
     }
 
     /// Gateways of our classes with the addresses that they are bound at: kept ones first, then the
@@ -215,7 +215,7 @@ impl World<'_> {
 
     fn attaches(&self, route: &Object, parent: &Parent, served: &Served) -> bool {
         let namespace = parent.namespace.as_ref().unwrap_or(&route.key.1);
-        if served.gateway != format!("{namespace}/{}", parent.name)
+        if served.gateway.split_once('/') != Some((namespace.as_str(), parent.name.as_str()))
             || parent.section.as_ref().is_some_and(|s| *s != served.section)
             || parent.port.is_some_and(|p| p != served.binds[0].port())
         {
@@ -296,10 +296,13 @@ pub fn intersect(a: &str, b: &str) -> bool {
     if a.is_empty() || b.is_empty() || a == b {
         return true;
     }
+    let is_below = |host: &str, domain: &str| {
+        host.strip_suffix(domain).is_some_and(|labels| labels.ends_with('.'))
+    };
     match (a.strip_prefix("*."), b.strip_prefix("*.")) {
-        (Some(x), Some(y)) => x.ends_with(&format!(".{y}")) || y.ends_with(&format!(".{x}")),
-        (Some(x), None) => b.ends_with(&format!(".{x}")),
-        (None, Some(y)) => a.ends_with(&format!(".{y}")),
+        (Some(x), Some(y)) => is_below(x, y) || is_below(y, x),
+        (Some(x), None) => is_below(b, x),
+        (None, Some(y)) => is_below(a, y),
         (None, None) => false,
     }
 }

@@ -3,6 +3,7 @@
 //! In: a simulation whose faults are healed. Out: violations of L1, L2, L4, D11; that it is over.
 
 use super::*;
+use crate::model::table::Table;
 
 /// So long, when the final state is reached.
 const FLAP: Time = 1500 * MS;

@@ -6,6 +6,7 @@ use super::{ROUTERS, Sim};
 use crate::controllers::CONTROLLERS;
 use crate::faults::Fault;
 use crate::network::{Event, Node, SECOND, Step, Time};
+use crate::workload::PORTS;
 
 impl Sim {
     /// Perhaps something happens to controllers.
@@ -56,6 +57,22 @@ impl Sim {
             self.net.injected.add(Fault::Restores);
             let lease = format!("the Lease is {:?} again", self.api.leases.lease);
             self.net.trace.say(now, &lease);
+        }
+    }
+
+    /// Some port of a router cannot be bound from now on, or none, or all can again.
+    pub(super) fn fail_binds_at_random(&mut self, i: usize) {
+        let ports = match self.prng.below(5) as usize {
+            0 => &[][..],
+            1 => &PORTS,
+            n => &PORTS[n - 2..n - 1],
+        };
+        self.fail_binds(i, ports);
+    }
+
+    pub(super) fn fail_binds(&mut self, i: usize, ports: &[u16]) {
+        if let Some(process) = &mut self.routers[i].process {
+            process.driver.failing_ports = ports.to_vec();
         }
     }
 
