@@ -310,7 +310,11 @@ impl Sim {
                 self.abuser.on_timer(&table, &mut self.ledger, &mut self.net);
             }
             Node::Past => self.replays.on_timer(&mut self.net),
-            Node::Strangers => self.strangers.on_timer(&self.served(), &mut self.net),
+            Node::Strangers => {
+                let Sim { strangers, net, tables, routers, .. } = self;
+                let served = |i: usize| tables.adopted(&routers[i]);
+                strangers.on_timer(&served, net);
+            }
             Node::Api => {}
         }
     }

@@ -3,17 +3,18 @@
 //! In: where the routers listen. Out: bytes. Nobody looks at what they get: they are there for what
 //! they hold and for what must not happen to others.
 
+use crate::client::Served;
 use crate::faults::{Fault, Injected};
 use crate::model::table::Table;
 use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Time};
 use crate::seed::{Options, Rate};
+use crate::sim::ROUTERS;
 use crate::target::{self, Target};
 use crate::workload::is_tls_port;
 use serval::limits::{MAX_HEAD_BYTES, MAX_HEADER_FIELDS, MAX_URI_BYTES};
 use serval::stdx::Prng;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::rc::Rc;
 
 /// At once, at most.
 const MOST: usize = 20;
@@ -90,13 +91,13 @@ impl Strangers {
     }
 
     /// Time passed: perhaps some come, others go on or leave.
-    pub fn on_timer(&mut self, served: &[Rc<Table>], net: &mut Network) {
+    pub fn on_timer(&mut self, served: &Served<'_>, net: &mut Network) {
         if self.rate == Rate::Off {
             return;
         }
         let chance = if self.rate == Rate::Heavy { 2 } else { 6 };
         while self.conns.len() < MOST && self.prng.chance(1, chance) {
-            let router = self.prng.below(served.len() as u64) as usize;
+            let router = self.prng.below(ROUTERS as u64) as usize;
             let mut binds = net.listening(Node::Router(router));
             binds.retain(|at| at.port() != crate::router::ADMIN_PORT);
             if binds.is_empty() {
@@ -110,7 +111,7 @@ impl Strangers {
             // Alone, or as a crowd.
             let count = if self.prng.chance(1, 6) { MOST as u64 } else { 1 };
             for _ in 0..count {
-                self.come(manner, (router, at), &served[router], net);
+                self.come(manner, (router, at), &served(router), net);
             }
         }
         let ends: Vec<EndId> = self.conns.keys().copied().collect();

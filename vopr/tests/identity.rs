@@ -87,7 +87,7 @@ impl World {
             Event::Socket(end, what) => match net.owner(end) {
                 Some(Node::Router(_)) => router.on_socket(end, what, net),
                 Some(Node::Api) => api.on_socket(end, what, net),
-                Some(Node::Past) => drop(replays.on_socket(end, what, net)),
+                Some(Node::Past) => replays.on_socket(end, what, net),
                 _ => {
                     for c in controllers {
                         c.on_socket(end, what, api, &mut Around { net, tables, counts });
