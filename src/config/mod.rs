@@ -13,6 +13,7 @@ pub mod filter;
 pub mod fleet;
 pub mod identity;
 pub mod local;
+pub mod reach;
 pub mod report;
 pub mod snapshot;
 pub mod storage;

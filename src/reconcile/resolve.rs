@@ -6,13 +6,14 @@
 use super::attach::may_reference;
 use super::{Settings, Work};
 use crate::config::Snapshot;
+use crate::config::reach::may_reach;
 use crate::config::snapshot::{Pool, Upstream};
 use crate::limits::*;
 use crate::resource::http_route::{BackendRef, HttpRoute};
 use crate::resource::store::{Handle, Scratch};
 use crate::resource::{EndpointSlice, Key, Kind, ReferenceGrant, Service, Stores};
 use crate::stdx::{Table, fnv::Fnv};
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 
 const NONE: u32 = u32::MAX;
 
@@ -252,7 +253,7 @@ impl Resolver<'_> {
             for endpoint in self.slice.endpoints.as_slice() {
                 let serving = endpoint.serving && endpoint.terminating;
                 let ip = endpoint.ip();
-                if wanted((endpoint.ready, serving)) && ip_allowed(ip, self.settings) {
+                if wanted((endpoint.ready, serving)) && may_reach(ip, self.settings.standalone) {
                     let address = SocketAddr::new(ip, slice_port.port);
                     out.upstreams.push(Upstream { address })?;
                 }
@@ -268,19 +269,6 @@ fn target<'r>(route: &'r HttpRoute, backend: &BackendRef) -> (&'r str, &'r str) 
         namespace => namespace,
     };
     (namespace, route.text.get(backend.name))
-}
-
-/// Endpoints that a tenant must not reach through us (SSRF): loopback but in standalone,
-/// link-local (with the metadata service), multicast, unspecified, broadcast.
-fn ip_allowed(ip: IpAddr, settings: &Settings) -> bool {
-    let link_local = match ip {
-        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    !link_local
-        && !ip.is_multicast()
-        && !ip.is_unspecified()
-        && (settings.standalone || !ip.is_loopback())
 }
 
 /// Sorted and without doubles, so that equal endpoints make an equal Snapshot.

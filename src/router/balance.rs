@@ -6,11 +6,12 @@
 use super::endpoints::Endpoints;
 use super::exchange::Candidates;
 use super::timers::Tick;
+use crate::config::reach::may_reach;
 use crate::config::snapshot::{NO_FILTER, POOL_INVALID, Route, Snapshot};
 use crate::limits::MAX_ENDPOINT_CANDIDATES;
 use crate::stdx::Prng;
 use crate::stdx::marks::{Mark, sometimes};
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 
 /// The endpoints for one request.
 #[derive(Clone, Copy, Debug)]
@@ -91,17 +92,9 @@ fn prefer_rested(candidates: &mut Candidates, endpoints: &Endpoints, now: Tick) 
     }
 }
 
-/// Whether a router may connect there at all (SSRF by endpoints): never to link-local (the cloud's
-/// metadata among them), multicast, broadcast or unspecified addresses; to loopback only when the
-/// operator runs standalone.
+/// Whether a router may connect there at all (`config::reach`).
 pub fn may_connect(address: &SocketAddr, allow_loopback: bool) -> bool {
-    let ip = address.ip().to_canonical();
-    let special = match ip {
-        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast() || ip.octets()[0] == 0,
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    };
-    !(special || ip.is_multicast() || ip.is_unspecified() || address.port() == 0)
-        && (allow_loopback || !ip.is_loopback())
+    address.port() != 0 && may_reach(address.ip(), allow_loopback)
 }
 
 #[cfg(test)]
@@ -185,31 +178,6 @@ mod tests {
                 1 => assert_eq!(candidates.addresses[1].port(), 2),
                 port => assert_ne!(port, 2),
             }
-        }
-    }
-
-    #[test]
-    fn addresses_that_are_refused() {
-        for (text, outside, standalone) in [
-            ("10.0.0.1:80", true, true),
-            ("[fd00::1]:80", true, true),
-            ("127.0.0.1:80", false, true),
-            ("[::1]:80", false, true),
-            ("[::ffff:127.0.0.1]:80", false, true),
-            ("169.254.169.254:80", false, false),
-            ("[::ffff:169.254.169.254]:80", false, false),
-            ("[fe80::1]:80", false, false),
-            ("224.0.0.1:80", false, false),
-            ("[ff02::1]:80", false, false),
-            ("255.255.255.255:80", false, false),
-            ("0.0.0.0:80", false, false),
-            ("0.1.2.3:80", false, false),
-            ("[::]:80", false, false),
-            ("10.0.0.1:0", false, false),
-        ] {
-            let address: SocketAddr = text.parse().unwrap();
-            assert_eq!(may_connect(&address, false), outside, "{text}");
-            assert_eq!(may_connect(&address, true), standalone, "{text}");
         }
     }
 }

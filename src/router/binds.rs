@@ -10,6 +10,7 @@ use super::timers::Tick;
 use crate::config::snapshot::{Bind, Snapshot};
 use crate::limits::{BIND_RETRY_MAX_MS, BIND_RETRY_MIN_MS, MAX_CONFIG_BINDS};
 use crate::stdx::Table;
+use core::net::{IpAddr, SocketAddr};
 
 /// Those of two Snapshots may be there at once.
 pub const MAX_BIND_SLOTS: usize = 2 * MAX_CONFIG_BINDS as usize;
@@ -171,6 +172,17 @@ impl Binds {
                 io.unlisten(BindId(place as u16));
             }
         }
+    }
+
+    /// Whether a bind listens at an address. `any`: where those on any address are reached at.
+    pub fn listen_at(&self, address: &SocketAddr, any: Option<IpAddr>) -> bool {
+        let ip = address.ip().to_canonical();
+        let at = |bind: &Bind| {
+            let own = bind.address.to_canonical();
+            bind.port == address.port() && (own == ip || own.is_unspecified() && any == Some(ip))
+        };
+        let slots = self.slots.as_slice().iter();
+        slots.filter(|s| s.index != NONE || s.is_open).any(|s| at(&s.bind))
     }
 
     /// A client came in on it; false when no such bind was ever there.

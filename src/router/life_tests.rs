@@ -528,3 +528,30 @@ fn random_step(
         _ => {}
     }
 }
+
+#[test]
+fn no_request_comes_back_to_the_router() {
+    let own = [10, 0, 0, 9];
+    // At the bind on any address, at one of its own, and at the admin port.
+    let loops = [(own, 80), ([10, 240, 0, 1], 8080), (own, 9901)].map(SocketAddr::from);
+    let mut rig = Rig::of(Some(loops[2]), |snapshot| {
+        let any = building::bind(snapshot, SocketAddr::from(([0, 0, 0, 0], 80)));
+        let literal = building::bind(snapshot, loops[1]);
+        let listener = building::listener(snapshot, "", 80, &[any, literal]);
+        for (path, endpoints) in [("/own", &loops[..]), ("/both", &[loops[0], endpoint(1)])] {
+            let pool = building::pool(snapshot, path, endpoints);
+            let path = [MatchSpec::prefix(path)];
+            building::route(snapshot, path[0].path, &[(listener, "")], &path, &[(pool, 1)]);
+        }
+    });
+    let client = rig.client();
+    rig.send(client, "GET /own HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(status(&rig.got(client)), "503");
+    assert!(rig.io.opened.is_empty(), "it would have asked itself");
+    rig.send(client, "GET /both HTTP/1.1\r\nHost: h\r\n\r\n");
+    let (backend, to) = rig.opening();
+    assert_eq!(to, endpoint(1));
+    rig.connected(backend);
+    rig.send(backend, OK);
+    assert_eq!(status(&rig.got(client)), "200");
+}

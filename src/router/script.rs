@@ -206,6 +206,20 @@ impl Rig {
     }
 
     pub fn sized(connections: u32, buffers: usize, fill: impl FnOnce(&mut Snapshot)) -> Rig {
+        Rig::made(connections, buffers, None, fill)
+    }
+
+    /// With an admin port at this address.
+    pub fn of(admin: Option<SocketAddr>, fill: impl FnOnce(&mut Snapshot)) -> Rig {
+        Rig::made(32, 24, admin, fill)
+    }
+
+    fn made(
+        connections: u32,
+        buffers: usize,
+        admin: Option<SocketAddr>,
+        fill: impl FnOnce(&mut Snapshot),
+    ) -> Rig {
         let mut capacities = Capacities::DEFAULT;
         capacities.max_connections = connections;
         capacities.max_request_body_mib = 1;
@@ -214,7 +228,7 @@ impl Rig {
         let storage: &'static ConfigStorage = Box::leak(storage);
         let mut worker = zeroed_box::<Worker>();
         let now = Instant(1_000_000_000_000);
-        worker.init(&capacities, Options { allow_loopback: false }, 1, now);
+        worker.init(&capacities, Options { allow_loopback: false, own: [admin, None] }, 1, now);
         let io = ScriptIo {
             memory: (0..buffers).map(|_| std::vec![0xee; IO_BUFFER_BYTES as usize]).collect(),
             free: (0..buffers as u32).map(Buf::new).collect(),

@@ -176,7 +176,8 @@ impl Updater {
         Ok(())
     }
 
-    /// Takes one line; after an error the push is over.
+    /// Takes one line; after an error the push is over. [`UpdateError::Timeout`] too when it was
+    /// given up for another one, or for a change.
     pub fn line(
         &mut self,
         line: &[u8],
@@ -184,7 +185,9 @@ impl Updater {
         parse: Parse,
         now: Now,
     ) -> Result<(), UpdateError> {
-        assert!(self.running, "begin comes first");
+        if !self.running {
+            return Err(UpdateError::Timeout);
+        }
         let result = self.take(line, writer, parse, now);
         self.running = result.is_ok();
         result
@@ -272,8 +275,9 @@ impl Updater {
         writer: &mut Writer<'_>,
         prepare: impl FnOnce(&Snapshot, &Snapshot) -> Result<(), BadCertificate>,
     ) -> Result<Taken, UpdateError> {
-        assert!(self.running, "begin comes first");
-        self.running = false;
+        if !core::mem::take(&mut self.running) {
+            return Err(UpdateError::Timeout);
+        }
         let snapshot = writer.begin().ok_or(UpdateError::Grace)?;
         self.builder.finish(snapshot, &mut self.record).map_err(broken)?;
         let (offered, source) = (snapshot.identity, snapshot.source);
@@ -405,5 +409,22 @@ mod tests {
         assert_eq!(router.updater.begin(&mut writer, Now::default()), Ok(()));
         assert_eq!(router.updater.begin(&mut writer, Now::default()), Err(UpdateError::Busy));
         assert_eq!(router.updater.begin(&mut writer, late), Ok(()));
+    }
+
+    #[test]
+    fn a_push_that_stalled_and_was_overtaken_is_refused() {
+        let mut router = Router::new();
+        let mut writer = router.storage.writer().unwrap();
+        let late = Now { mono: Instant(u64::from(ADMIN_TIMEOUT_MS) * 1_000_000), ..Now::default() };
+        assert_eq!(router.updater.begin(&mut writer, Now::default()), Ok(()));
+        let change = Change::PostPool;
+        let body = br#"{"name": "p", "upstreams": ["10.0.0.1:80"]}"#;
+        let changed = router.updater.change(&change, body, parse, &mut writer, late);
+        assert_eq!(changed, Ok(Taken::Swapped));
+        // The rest of it comes all the same.
+        let line = router.updater.line(b"{}", &mut writer, parse, late);
+        assert_eq!(line, Err(UpdateError::Timeout));
+        let end = router.updater.finish(&mut writer, |_, _| Ok(()));
+        assert_eq!(end, Err(UpdateError::Timeout));
     }
 }

@@ -207,7 +207,19 @@ impl Worker {
         self.send_first(turn, index);
     }
 
-    /// Opens a connection; false when the endpoint refused at once.
+    /// Whether this router itself listens there: a request would come back, again and again. Not
+    /// asked in standalone, where the operator names the endpoints.
+    fn is_own(&self, address: &SocketAddr) -> bool {
+        let own = self.own.as_slice();
+        let ip = address.ip().to_canonical();
+        let any = own.first().map(|own| own.ip().to_canonical());
+        let is_there = |own: &SocketAddr| own.ip().to_canonical() == ip;
+        !self.allow_loopback
+            && (own.iter().any(|own| own.port() == address.port() && is_there(own))
+                || self.binds.listen_at(address, any))
+    }
+
+    /// Opens a connection; false when the endpoint refused at once, or is the router itself.
     fn open<I: Io>(
         &mut self,
         turn: &mut Turn<'_, I>,
@@ -215,6 +227,11 @@ impl Worker {
         endpoint: u32,
         address: &SocketAddr,
     ) -> Result<bool, u16> {
+        if self.is_own(address) {
+            self.endpoints.forget_if_unused(endpoint, self.tick);
+            self.counters.connects_failed += 1;
+            return Ok(false);
+        }
         let Some(conn) = self.conns.add_upstream(index, endpoint, self.tick) else {
             sometimes(Mark::ConnectionsFull);
             self.endpoints.forget_if_unused(endpoint, self.tick);

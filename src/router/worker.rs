@@ -22,7 +22,7 @@ use crate::config::storage::Slot;
 use crate::limits::*;
 use crate::stdx::fnv::Fnv;
 use crate::stdx::marks::{Mark, sometimes};
-use crate::stdx::{Instant, Prng, touch};
+use crate::stdx::{Instant, Prng, Table, touch};
 use core::net::SocketAddr;
 
 /// What a worker needs besides the event: its driver, the configuration of this turn, the time.
@@ -43,6 +43,9 @@ pub struct Turn<'a, I> {
 pub struct Options {
     /// Endpoints on loopback may be connected to: standalone, tests.
     pub allow_loopback: bool,
+    /// Where the process listens besides the binds: its admin port first, whose address also is
+    /// the one that binds on any address are reached at.
+    pub own: [Option<SocketAddr>; 2],
 }
 
 /// Tells a listener across configurations, by Gateway and section; never 0.
@@ -114,6 +117,7 @@ pub struct Worker {
     generation: u64,
     has_configuration: bool,
     pub(super) allow_loopback: bool,
+    pub(super) own: Table<SocketAddr, 2>,
     pub(super) max_body_bytes: u64,
     pub(super) is_draining: bool,
     drain_since: Tick,
@@ -142,6 +146,7 @@ crate::zeroed_struct!(Worker {
     generation: u64,
     has_configuration: bool,
     allow_loopback: bool,
+    own: Table<SocketAddr, 2>,
     max_body_bytes: u64,
     is_draining: bool,
     drain_since: Tick,
@@ -167,6 +172,10 @@ impl Worker {
         touch(&mut self.path);
         touch(&mut self.head);
         self.allow_loopback = options.allow_loopback;
+        self.own.set_cap(2);
+        for own in options.own.into_iter().flatten() {
+            self.own.push(own).expect("as many as there may be");
+        }
         self.max_body_bytes = u64::from(capacities.max_request_body_mib) << 20;
         self.evict_at = self.tick;
         self.make_way_at = self.tick;

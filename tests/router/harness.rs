@@ -122,7 +122,7 @@ impl Router {
             let mut reader = storage.reader().unwrap();
             threads.push(spawn(move || {
                 let mut worker = zeroed_box::<Worker>();
-                let options = Options { allow_loopback: true };
+                let options = Options { allow_loopback: true, own: [None; 2] };
                 worker.init(&capacities, options, seed as u64, clock::now().mono);
                 begin();
                 run_worker(&mut traffic, &mut worker, &mut reader, control);

@@ -65,13 +65,15 @@ impl Reported<'_> {
 pub struct AdminPort {
     node: Node,
     places: Vec<Place>,
+    /// Whose push runs, as `Pages` has it.
+    pushing: Option<EndId>,
     waiting: Vec<EndId>,
 }
 
 impl AdminPort {
     /// Nobody is connected.
     pub fn new(node: Node) -> AdminPort {
-        AdminPort { node, places: Vec::new(), waiting: Vec::new() }
+        AdminPort { node, places: Vec::new(), pushing: None, waiting: Vec::new() }
     }
 
     /// Listens.
@@ -107,7 +109,7 @@ impl AdminPort {
 
     /// Whether a push runs.
     pub fn is_pushed_to(&self) -> bool {
-        self.places.iter().any(|place| place.doing == Doing::Push)
+        self.pushing.is_some()
     }
 
     /// Something happened at it: served at the end of the router's run.
@@ -130,12 +132,13 @@ impl AdminPort {
         let mut done = Done::default();
         let mut report = Reported { work_out: report, found: None };
         let limit = u64::from(ADMIN_TIMEOUT_MS) * 1_000_000;
+        let mut pushes = Pushes { updater, pushing: &mut self.pushing };
         self.places.retain_mut(|place| {
-            let mut open = place.serve(&mut report, updater, writer, net, &mut done);
+            let mut open = place.serve(&mut report, &mut pushes, writer, net, &mut done);
             open &= net.now < place.active + limit;
             if !open {
-                if place.doing == Doing::Push {
-                    updater.abort();
+                if pushes.end(place.end) {
+                    pushes.updater.abort();
                 }
                 net.close(place.end, false);
             }
@@ -146,12 +149,28 @@ impl AdminPort {
     }
 }
 
+struct Pushes<'a> {
+    updater: &'a mut Updater,
+    pushing: &'a mut Option<EndId>,
+}
+
+impl Pushes<'_> {
+    /// The push of this connection is over; whether it was its turn.
+    fn end(&mut self, of: EndId) -> bool {
+        let was_its = *self.pushing == Some(of);
+        if was_its {
+            *self.pushing = None;
+        }
+        was_its
+    }
+}
+
 impl Place {
     /// False when the connection is done for.
     fn serve(
         &mut self,
         report: &mut Reported<'_>,
-        updater: &mut Updater,
+        pushes: &mut Pushes<'_>,
         writer: &mut Writer<'static>,
         net: &mut Network,
         done: &mut Done,
@@ -170,7 +189,7 @@ impl Place {
             if self.machine.is_finished() {
                 return false;
             }
-            if self.steps(report, updater, writer, net, done) {
+            if self.steps(report, pushes, writer, net, done) {
                 continue;
             }
             let len = net.read_into(self.end, self.machine.room());
@@ -191,7 +210,7 @@ impl Place {
     fn steps(
         &mut self,
         report: &mut Reported<'_>,
-        updater: &mut Updater,
+        pushes: &mut Pushes<'_>,
         writer: &mut Writer<'static>,
         net: &mut Network,
         done: &mut Done,
@@ -204,29 +223,40 @@ impl Place {
                     let request = self.machine.request();
                     self.doing = match (request.method, request.path.as_str()) {
                         (Method::Get, "/status") => Doing::Report,
-                        (Method::Post, "/routes/update") => match updater.begin(writer, now) {
-                            Ok(()) => Doing::Push,
-                            Err(error) => Doing::Failed(error),
-                        },
+                        (Method::Post, "/routes/update") => {
+                            match pushes.updater.begin(writer, now) {
+                                Ok(()) => {
+                                    *pushes.pushing = Some(self.end);
+                                    Doing::Push
+                                }
+                                Err(error) => Doing::Failed(error),
+                            }
+                        }
                         _ => Doing::Unknown,
                     };
                 }
                 Step::Line => {
                     self.offered = self.offered.or(s2::epoch_of(self.machine.line()));
-                    if self.doing == Doing::Push
-                        && let Err(error) = updater.line(self.machine.line(), writer, parse, now)
+                    let is_its = *pushes.pushing == Some(self.end);
+                    if is_its
+                        && let Err(error) =
+                            pushes.updater.line(self.machine.line(), writer, parse, now)
                     {
                         self.doing = Doing::Failed(error);
+                        pushes.end(self.end);
                     }
                     if matches!(self.doing, Doing::Failed(_)) {
-                        self.answer(report.get(updater, writer), net, done);
+                        self.answer(report.get(pushes.updater, writer), net, done);
                         return true;
                     }
                 }
                 Step::End => {
-                    let report = report.get(updater, writer);
+                    let report = report.get(pushes.updater, writer);
+                    if self.doing == Doing::Push && !pushes.end(self.end) {
+                        self.doing = Doing::Failed(UpdateError::Timeout);
+                    }
                     if self.doing == Doing::Push {
-                        self.doing = match updater.finish(writer, |_, _| Ok(())) {
+                        self.doing = match pushes.updater.finish(writer, |_, _| Ok(())) {
                             Ok(taken) => {
                                 sometimes(&format!("a push is taken: {taken:?}"));
                                 done.taken.extend(self.offered);
@@ -235,7 +265,7 @@ impl Place {
                             }
                             Err(error) => Doing::Failed(error),
                         };
-                        (report.identity, report.source) = updater.served();
+                        (report.identity, report.source) = pushes.updater.served();
                         report.ready = writer.all_passed();
                     }
                     self.answer(report, net, done);

@@ -4,7 +4,8 @@
 //! In: connections of routers. Out: answers, and what they saw for the ledger. Faults: slow, closed
 //! while idle, cut in mid-body, reset, answered before the body came.
 
-use crate::checkers::d7;
+use crate::abuser;
+use crate::checkers::{d7, d8};
 use crate::faults::{Fault, Injected};
 use crate::http::{Message, Next, Reader};
 use crate::ledger::{Arrival, Attempt, Ledger, body_of};
@@ -187,8 +188,9 @@ impl Backends {
         let stamp = message.field("x-stamp").unwrap_or("").to_string();
         let mut out = format!(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             X-Backend: {}\r\nX-Stamp: {stamp}\r\n{EDITED}: {FROM_BACKEND}\r\n",
-            conn.name
+             X-Backend: {}\r\nX-Stamp: {stamp}\r\n{EDITED}: {FROM_BACKEND}\r\n{}",
+            conn.name,
+            d8::lines(false, &mut self.prng),
         );
         if let Some(seen) = message.joined(EDITED) {
             out += &format!("X-Seen: {seen}\r\n");
@@ -202,8 +204,11 @@ impl Backends {
         conn.tunnel = Some(Tunnel::new(&stamp, Side::Backend, is_cut, &mut self.prng));
         ledger.tunnels.entry(stamp.clone()).or_default().backends += 1;
         let (backend, body) = (conn.name.clone(), Vec::new());
+        let (status, described) = (101, None);
+        let (is_whole, truncated, is_trailed) = (true, false, false);
+        let url = url(message);
         let attempt =
-            Attempt { backend, body, is_whole: true, truncated: false, is_trailed: false };
+            Attempt { backend, url, status, described, body, is_whole, truncated, is_trailed };
         ledger.attempts.entry(stamp).or_default().push(attempt);
     }
 
@@ -221,10 +226,7 @@ impl Backends {
         ledger.arrivals.push(Arrival {
             stamp: stamp.clone(),
             backend: conn.name.clone(),
-            url: Url {
-                host: message.field("host").unwrap_or("").to_string(),
-                target: message.word(1).to_string(),
-            },
+            url: url(message),
             forwarded: ["x-forwarded-host", "x-forwarded-proto", "x-forwarded-port"]
                 .map(|name| message.joined(name)),
             edited: message.joined(EDITED),
@@ -234,6 +236,7 @@ impl Backends {
         }
         crate::checkers::d5::attempted(&stamp, meant, ledger, net);
         let is_trailed = meant.is_some_and(|m| m.is_trailed);
+        d8::asked(&stamp, &message.fields, net);
         if meant.is_some() && d7::crossed("a request", &stamp, &message.trailers, is_trailed, net) {
             ledger.trailed += 1;
         }
@@ -246,6 +249,62 @@ impl Backends {
         }
     }
 
+    /// The status of an answer: mostly 200, else one without a body.
+    fn status(&mut self, method: &str) -> u16 {
+        match (self.prng.below(20), method) {
+            (0, _) => 204,
+            (1, "GET" | "HEAD") => 304,
+            _ => 200,
+        }
+    }
+
+    /// Interim answers, now and then.
+    fn interim(&mut self, stamp: &str, is_whole: bool) -> String {
+        let mut text = String::new();
+        let most = if is_whole && self.prng.chance(1, 8) { 3 } else { 0 };
+        for _ in 0..most {
+            text += &match self.prng.chance(1, 2) {
+                true => "HTTP/1.1 100 Continue\r\n\r\n".to_string(),
+                false => {
+                    let lines = d8::lines(false, &mut self.prng);
+                    format!("HTTP/1.1 103 Early Hints\r\n{lines}X-Stamp: {stamp}\r\n\r\n")
+                }
+            };
+        }
+        text
+    }
+
+    /// How long an answer takes.
+    fn wait(&mut self) -> Time {
+        if !self.faults.happens(&mut self.prng) {
+            return self.prng.below(3 * MS);
+        }
+        self.injected.add(Fault::BackendFaults);
+        self.prng.below(2 * SECOND)
+    }
+
+    /// The body of an answer.
+    fn body(&mut self, message: &Message, stamp: &str, name: &str) -> Vec<u8> {
+        let long = if self.prng.chance(1, 6) { 6000 } else { 200 };
+        let most = if stamp == abuser::STAMP { 20_000 } else { long };
+        let len = self.prng.below(most) as usize;
+        match message.word(0) {
+            "POST" if self.prng.chance(1, 2) => message.body.clone(),
+            _ => body_of(stamp, name, len),
+        }
+    }
+
+    /// A body in chunks, with a section of trailers.
+    fn chunks(&mut self, body: &[u8], section: &str, out: &mut Vec<u8>) {
+        for piece in body.chunks(1 + self.prng.below(700) as usize) {
+            out.extend(format!("{:x}\r\n", piece.len()).bytes());
+            out.extend(piece);
+            out.extend(b"\r\n");
+        }
+        out.extend(format!("0\r\n{section}\r\n").bytes());
+    }
+
+    /// Answers a request, or its head already.
     fn answer(
         &mut self,
         conn: &mut Conn,
@@ -254,16 +313,13 @@ impl Backends {
         net: &mut Network,
     ) {
         let stamp = message.field("x-stamp").unwrap_or("").to_string();
-        let long = self.prng.chance(1, 6);
-        let len = self.prng.below(if long { 6000 } else { 200 }) as usize;
-        let body = match message.word(0) {
-            "POST" if self.prng.chance(1, 2) => message.body.clone(),
-            _ => body_of(&stamp, &conn.name, len),
-        };
-        let is_head = message.word(0) == "HEAD";
-        let mut out =
-            format!("HTTP/1.1 200 OK\r\nX-Backend: {}\r\nX-Stamp: {stamp}\r\n", conn.name)
-                .into_bytes();
+        let body = self.body(message, &stamp, &conn.name);
+        let status = self.status(message.word(0));
+        let is_head = message.word(0) == "HEAD" || status != 200;
+        let mut out = self.interim(&stamp, is_whole).into_bytes();
+        let (name, lines) = (&conn.name, d8::lines(false, &mut self.prng));
+        out.extend(format!("HTTP/1.1 {status} Some\r\nX-Backend: {name}\r\n{lines}").bytes());
+        out.extend(format!("X-Stamp: {stamp}\r\n").bytes());
         out.extend(format!("{EDITED}: {FROM_BACKEND}\r\n").bytes());
         if let Some(seen) = message.joined(EDITED) {
             out.extend(format!("X-Seen: {seen}\r\n").bytes());
@@ -282,13 +338,8 @@ impl Backends {
         match framing {
             _ if is_head => {}
             2 => {
-                for piece in body.chunks(1 + self.prng.below(700) as usize) {
-                    out.extend(format!("{:x}\r\n", piece.len()).bytes());
-                    out.extend(piece);
-                    out.extend(b"\r\n");
-                }
                 let section = if is_trailed { d7::section(&stamp) } else { String::new() };
-                out.extend(format!("0\r\n{section}\r\n").bytes());
+                self.chunks(&body, &section, &mut out);
             }
             _ => out.extend(&body),
         }
@@ -319,16 +370,30 @@ impl Backends {
         }
         let backend = conn.name.clone();
         let attempts = ledger.attempts.entry(stamp).or_default();
-        attempts.push(Attempt { backend, body, is_whole, truncated, is_trailed });
+        // RFC 9110 section 8.6: what a 204 says of a length means nothing.
+        let described = (is_head && framing < 2 && status != 204).then_some(body.len() as u64);
+        let body = if status == 200 { body } else { Vec::new() };
+        let url = url(message);
+        attempts.push(Attempt {
+            backend,
+            url,
+            status,
+            described,
+            body,
+            is_whole,
+            truncated,
+            is_trailed,
+        });
         conn.output = out;
-        let slow = self.faults.happens(&mut self.prng);
-        if slow {
-            self.injected.add(Fault::BackendFaults);
-        }
-        let wait = if slow { self.prng.below(2 * SECOND) } else { self.prng.below(3 * MS) };
-        conn.ready_at = net.now + wait;
+        conn.ready_at = net.now + self.wait();
         net.schedule(conn.ready_at, Event::Timer(Node::Backends, 0));
     }
+}
+
+/// What a request asks for.
+fn url(message: &Message) -> Url {
+    let host = message.field("host").unwrap_or("").to_string();
+    Url { host, target: message.word(1).to_string() }
 }
 
 /// Writes what fits; false when the connection is done.

@@ -3,10 +3,11 @@
 //! In: where the routers listen, and what they serve. Out: requests for the ledger, answers for the
 //! checkers.
 
-use crate::checkers::d7;
+use crate::checkers::{d7, d8};
 use crate::faults::{Fault, Injected};
 use crate::http::{Message, Next, Reader};
 use crate::ledger::{Greeting, Ledger, Request, Response, body_of};
+use crate::marks::sometimes;
 use crate::model::lookup::FROM_CLIENT;
 use crate::model::object::EDITED;
 use crate::model::table::Table;
@@ -39,6 +40,8 @@ struct Conn {
     greeting: Vec<u8>,
     /// Its last request asks for WebSocket.
     upgrades: bool,
+    /// It speaks HTTP/1.0, for one request.
+    is_old: bool,
     tunnel: Option<Tunnel>,
     output: Vec<u8>,
     /// Stamps that wait for their answer, in order, and whether they are HEAD.
@@ -100,6 +103,16 @@ impl Conn {
         Some((Greeting { router, address, began, name, listener, chain }, rest))
     }
 
+    /// The head of an answer is read.
+    fn headed(&mut self, net: &mut Network) {
+        self.head_at = Some(net.now);
+        let head = self.reader.message();
+        if let Some((stamp, _)) = self.waiting.front() {
+            d7::headed(stamp, head, self.is_old, net);
+            d8::answered(stamp, head.status(), &head.fields, net);
+        }
+    }
+
     /// Nothing is left to be asked or answered.
     fn is_done(&self, now: Time) -> bool {
         now >= self.stays_until
@@ -156,6 +169,11 @@ impl Clients {
             answered: 0,
             stopped: false,
         }
+    }
+
+    /// From now on they ask more often.
+    pub fn hurry(&mut self) {
+        self.think = self.think.min(100 * MS);
     }
 
     /// From now on requests are to succeed.
@@ -219,7 +237,8 @@ impl Clients {
         if aborts || is_slow {
             self.injected.add(Fault::ClientFaults);
         }
-        let conn = Conn {
+        let is_old = self.prng.chance(1, 12);
+        let mut conn = Conn {
             router,
             address,
             reader: Reader::new(true),
@@ -228,7 +247,8 @@ impl Clients {
             server_name,
             secured: None,
             greeting: Vec::new(),
-            upgrades: self.prng.chance(1, 5),
+            upgrades: self.prng.chance(1, 5) && !is_old,
+            is_old,
             tunnel: None,
             waiting: VecDeque::new(),
             head_at: None,
@@ -240,6 +260,9 @@ impl Clients {
             stays_until: if self.prng.chance(1, 12) { net.now + 20 * SECOND } else { 0 },
             began: net.now,
         };
+        if is_old {
+            (conn.left, conn.depth) = (1, 1);
+        }
         self.conns.insert(end, conn);
     }
 
@@ -303,15 +326,18 @@ impl Clients {
             self.requests += 1;
             let table = served(conn.router);
             let request = request(&mut self.prng, &stamp, conn, &table);
-            let mut request = Request { sent_at: net.now, ..request };
+            let closes = conn.left == 0 && self.prng.chance(1, 4);
+            let mut request = Request { sent_at: net.now, closes, ..request };
             if conn.upgrades && conn.left == 0 {
                 (request.is_upgrade, request.method) = (true, "GET");
                 (request.is_chunked, request.is_trailed) = (false, false);
+                request.closes = false;
                 request.body.clear();
             }
             conn.output.extend(bytes_of(&request, &mut self.prng));
             conn.waiting.push_back((stamp.clone(), request.method == "HEAD"));
             conn.think_until = net.now + self.prng.below(self.think);
+            ledger.stamped = self.next - 1;
             ledger.requests.insert(stamp, request);
         }
         if !conn.output.is_empty()
@@ -339,8 +365,10 @@ impl Clients {
             let bodiless = conn.waiting.front().is_some_and(|w| w.1);
             match conn.reader.next(bodiless, ended == Some(Ended::Eof)) {
                 Next::More => break,
-                Next::Head => conn.head_at = Some(net.now),
-                Next::Done(message) if message.status() < 200 && message.status() != 101 => {}
+                Next::Head => conn.headed(net),
+                Next::Done(message) if message.status() < 200 && message.status() != 101 => {
+                    sometimes("an interim answer arrives");
+                }
                 Next::Done(message) => {
                     let at = conn.head_at.take().unwrap_or(net.now);
                     over |= message.field("connection") == Some("close");
@@ -391,6 +419,7 @@ impl Clients {
 fn response(message: Message, at: Time) -> Response {
     Response {
         status: message.status(),
+        length: message.field("content-length").and_then(|length| length.parse().ok()),
         stamp: message.field("x-stamp").map(str::to_string),
         backend: message.field("x-backend").map(str::to_string),
         location: message.field("location").map(str::to_string),
@@ -418,7 +447,7 @@ fn request(prng: &mut Prng, stamp: &str, conn: &Conn, table: &Table) -> Request 
         }
     }
     let has_body = matches!(target.method, "POST" | "PUT");
-    let is_chunked = has_body && prng.chance(1, 2);
+    let is_chunked = has_body && prng.chance(1, 2) && !conn.is_old;
     let len = if has_body { [0, 10, 300, 5000][prng.below(4) as usize] } else { 0 };
     Request {
         stamp: stamp.to_string(),
@@ -434,6 +463,8 @@ fn request(prng: &mut Prng, stamp: &str, conn: &Conn, table: &Table) -> Request 
         is_chunked,
         is_trailed: is_chunked && prng.chance(1, 2),
         is_upgrade: false,
+        is_old: conn.is_old,
+        closes: false,
         sent_at: 0,
     }
 }
@@ -441,14 +472,20 @@ fn request(prng: &mut Prng, stamp: &str, conn: &Conn, table: &Table) -> Request 
 fn bytes_of(request: &Request, prng: &mut Prng) -> Vec<u8> {
     let Request { method, host, path, query, stamp, .. } = request;
     let mark = if query.is_empty() { "" } else { "?" };
+    let version = if request.is_old { "HTTP/1.0" } else { "HTTP/1.1" };
     let mut text =
-        format!("{method} {path}{mark}{query} HTTP/1.1\r\nHost: {host}\r\nX-Stamp: {stamp}\r\n");
+        format!("{method} {path}{mark}{query} {version}\r\nHost: {host}\r\nX-Stamp: {stamp}\r\n");
     text += &format!("{EDITED}: {FROM_CLIENT}\r\n");
     for (name, value) in &request.headers {
         text += &format!("{name}: {value}\r\n");
     }
     if request.is_upgrade {
         text += "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: key\r\n";
+    } else {
+        text += &d8::lines(true, prng);
+    }
+    if request.closes {
+        text += "Connection: close\r\n";
     }
     let mut out;
     if request.is_chunked {

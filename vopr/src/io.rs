@@ -3,6 +3,7 @@
 //! In: calls of the worker. Out: the same on the network, and events that the router delivers.
 //! Partial writes, back-pressure and backlogs are as with sockets.
 
+use crate::checkers::d6::{Head, Strict};
 use crate::faults::Fault;
 use crate::network::{EndId, Network, Node};
 use serval::config::snapshot::Bind;
@@ -13,6 +14,11 @@ use std::net::SocketAddr;
 
 /// Endpoints lie here; everything else is refused.
 pub const BACKEND_NET: [u8; 2] = [10, 1];
+
+/// Whether something is there.
+pub fn is_backend(address: &SocketAddr) -> bool {
+    matches!(address, SocketAddr::V4(v4) if v4.ip().octets()[..2] == BACKEND_NET)
+}
 
 /// One connection of the worker.
 #[derive(Debug)]
@@ -29,6 +35,10 @@ pub struct Wire {
     is_open: bool,
     /// The hello of a TLS connection as far as it came: a server name and the end of its line.
     hello: Option<Vec<u8>>,
+    /// Reads along what goes to a backend.
+    strict: Option<Strict>,
+    /// The turn in which its bytes came, while they are not read.
+    waits_since: Option<u64>,
 }
 
 impl Wire {
@@ -46,6 +56,8 @@ impl Wire {
             is_broken: false,
             is_open: false,
             hello: None,
+            strict: None,
+            waits_since: None,
         }
     }
 
@@ -130,6 +142,16 @@ pub struct Driver {
     tls: BTreeSet<u16>,
     /// Connections that wait to be accepted, by bind; it may be closed meanwhile.
     pub backlog: VecDeque<(u16, EndId)>,
+    /// Where the worker asked to connect to in this turn.
+    pub connects: Vec<SocketAddr>,
+    /// Requests that went to backends and D6 has not judged.
+    pub heads: Vec<Head>,
+    /// Bytes that went to backends.
+    pub sent_up: u64,
+    /// Turns of the worker.
+    pub turns: u64,
+    /// For how many of them the bytes of a client waited that were read last.
+    pub waited: u64,
     /// Ports that cannot be bound now.
     pub failing_ports: Vec<u16>,
     /// Next wire to be looked at.
@@ -148,6 +170,11 @@ impl Driver {
             bound: BTreeMap::new(),
             tls: BTreeSet::new(),
             backlog: VecDeque::new(),
+            connects: Vec::new(),
+            heads: Vec::new(),
+            sent_up: 0,
+            turns: 0,
+            waited: 0,
             failing_ports: Vec::new(),
             turn: 0,
         }
@@ -170,6 +197,15 @@ impl Driver {
         let id = self.conn(end)?;
         self.wires.get_mut(id.index)?.is_open = true;
         Some(id)
+    }
+
+    /// Bytes came.
+    pub fn waits(&mut self, id: ConnId) {
+        let turns = self.turns;
+        let wire = self.wires.get_mut(id.index).filter(|w| !w.is_paused && w.strict.is_none());
+        if let Some(wire) = wire {
+            wire.waits_since.get_or_insert(turns);
+        }
     }
 
     /// Puts back what the driver holds for a wire.
@@ -239,6 +275,7 @@ impl Driver {
             let reset = net.ended(wire.end) == Some(crate::network::Ended::Reset);
             return Found::End(id, if reset { End::Reset } else { End::Eof });
         }
+        let waited = wire.waits_since.take().map_or(0, |since| self.turns - since);
         if let Some(hello) = &mut wire.hello {
             hello.extend(net.read(wire.end, most));
             if hello.pop_if(|last| *last == b'\n').is_none() {
@@ -248,12 +285,20 @@ impl Driver {
         }
         let fresh = |buf| Chunk { buf, start: IO_BUFFER_HEADROOM_BYTES, len: 0 };
         let chunk = wire.more.take().or_else(|| self.free.pop().map(fresh));
-        let Some(mut chunk) = chunk else { return Found::Starved };
+        let Some(mut chunk) = chunk else {
+            wire.waits_since = Some(self.turns - waited);
+            return Found::Starved;
+        };
         let at = chunk.range().end;
         let room = (IO_BUFFER_BYTES - IO_BUFFER_TAILROOM_BYTES) as usize - at;
         assert!(room > 0, "the core left no room to read into");
+        self.waited = waited;
         let place = &mut self.memory[chunk.buf.index() as usize][at..at + room.min(most)];
-        chunk.len += net.read_into(wire.end, place) as u32;
+        let len = net.read_into(wire.end, place);
+        if let Some(strict) = &mut wire.strict {
+            strict.heard(&place[..len]);
+        }
+        chunk.len += len as u32;
         Found::Data(id, chunk)
     }
 }
@@ -270,6 +315,21 @@ impl Face<'_> {
         let wire = self.driver.wires.get_mut(id.index).expect("a connection of the driver");
         assert_eq!(wire.generation, id.generation, "the core uses live handles");
         wire
+    }
+}
+
+impl Face<'_> {
+    /// Reads along what goes to a backend.
+    fn read_along(&mut self, id: ConnId, chunk: &Chunk) {
+        let Driver { wires, memory, heads, sent_up, .. } = &mut *self.driver;
+        let wire = wires.get_mut(id.index).expect("a connection of the driver");
+        let Some(strict) = &mut wire.strict else { return };
+        let bytes = &memory[chunk.buf.index() as usize][chunk.range()];
+        *sent_up += bytes.len() as u64;
+        if let Err(wrong) = strict.sent(bytes, heads) {
+            let text = format!("{:?} sent {wrong}", self.driver.node);
+            self.net.trace.violated(self.net.now, "D6", text);
+        }
     }
 }
 
@@ -294,6 +354,8 @@ impl Io for Face<'_> {
         assert!(chunk.len > 0, "nothing is sent");
         let wire = self.wire(id);
         assert!(!wire.shut_wanted, "nothing is sent after shutdown");
+        self.read_along(id, &chunk);
+        let wire = self.wire(id);
         if wire.is_broken {
             self.driver.free.push(chunk.buf);
             return Sent::Out;
@@ -323,15 +385,16 @@ impl Io for Face<'_> {
     }
 
     fn connect(&mut self, id: ConnId, to: SocketAddr) -> Result<(), Errno> {
-        let own = matches!(to, SocketAddr::V4(v4) if v4.ip().octets()[..2] == BACKEND_NET);
-        if !own {
+        self.driver.connects.push(to);
+        if !is_backend(&to) {
             return Err(Errno(101));
         }
         if self.net.lacks_ports() {
             return Err(Errno(99));
         }
         let end = self.net.connect(self.driver.node, Node::Backends, to);
-        let before = self.driver.wires.insert(id.index, Wire::new(id.generation, end));
+        let wire = Wire { strict: Some(Strict::default()), ..Wire::new(id.generation, end) };
+        let before = self.driver.wires.insert(id.index, wire);
         assert!(before.is_none(), "the index was in use");
         Ok(())
     }
@@ -348,7 +411,7 @@ impl Io for Face<'_> {
     fn pause(&mut self, id: ConnId) {
         let wire = self.wire(id);
         assert!(!wire.is_paused);
-        wire.is_paused = true;
+        (wire.is_paused, wire.waits_since) = (true, None);
     }
 
     fn resume(&mut self, id: ConnId) {

@@ -27,6 +27,10 @@ pub struct Request {
     pub is_trailed: bool,
     /// It asks for WebSocket.
     pub is_upgrade: bool,
+    /// It is of HTTP/1.0.
+    pub is_old: bool,
+    /// The client closes behind the answer.
+    pub closes: bool,
     pub sent_at: Time,
 }
 
@@ -35,6 +39,11 @@ pub struct Request {
 pub struct Attempt {
     /// The backend's address, which is its name.
     pub backend: String,
+    /// What it was asked for.
+    pub url: Url,
+    pub status: u16,
+    /// The length that an answer without a body says another one has.
+    pub described: Option<u64>,
     /// The body it answered with.
     pub body: Vec<u8>,
     /// The whole request had come.
@@ -75,6 +84,8 @@ pub struct Arrival {
 #[derive(Clone, Debug)]
 pub struct Response {
     pub status: u16,
+    /// Content-Length.
+    pub length: Option<u64>,
     pub stamp: Option<String>,
     pub backend: Option<String>,
     /// Where it sends the client.
@@ -94,6 +105,8 @@ pub struct Response {
 /// All requests of a run that are not forgotten.
 #[derive(Debug, Default)]
 pub struct Ledger {
+    /// The last number in a stamp.
+    pub stamped: u64,
     pub requests: BTreeMap<String, Request>,
     pub attempts: BTreeMap<String, Vec<Attempt>>,
     /// What arrived at backends and was not judged yet.

@@ -9,6 +9,7 @@
 //! compare what
 //! happens with `model`, which is written from the Gateway API's text alone.
 
+pub mod abuser;
 pub mod admin_port;
 pub mod api_server;
 pub mod backend;

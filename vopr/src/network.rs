@@ -32,6 +32,8 @@ pub enum Node {
     Clients,
     Strangers,
     Backends,
+    /// A peer that wants to keep a router busy.
+    Abuser,
 }
 
 /// One end of a stream: side 0 connected, side 1 accepted.
@@ -428,7 +430,10 @@ impl Network {
             return None;
         }
         if !heard || faulty {
-            self.schedule(at, Event::Socket(client, SocketEvent::Refused));
+            // Sometimes nobody says so for a while.
+            let late =
+                if faulty && self.prng.chance(3, 4) { self.prng.below(2 * SECOND) } else { 0 };
+            self.schedule(at + late, Event::Socket(client, SocketEvent::Refused));
             return None;
         }
         self.end(client.peer())?.owner = Some(to_node);

@@ -5,7 +5,8 @@
 //! drops the process; a new one begins with another boot id and what the file says.
 
 use crate::admin_port::AdminPort;
-use crate::checkers::{d13, s2};
+use crate::checkers::d2::Asked;
+use crate::checkers::{d12, d13, s2};
 use crate::io::{Driver, Face, Found, Told};
 use crate::marks::sometimes;
 use crate::model::object::{Endpoint, Kind, Spec};
@@ -95,6 +96,10 @@ pub struct Router {
     drain_within: Time,
     pub swaps: u64,
     pub requests: u64,
+    /// Nothing holds it up but its peers.
+    pub is_calm: bool,
+    /// Connections that it asked for and D2 has not judged.
+    pub asked: Vec<Asked>,
     prng: Prng,
     capacities: Capacities,
 }
@@ -103,6 +108,8 @@ pub struct Router {
 /// rests or does not begin.
 const DRAIN_WITHIN: [Time; 3] = [500 * MS, 3 * SECOND, 14 * SECOND];
 
+/// The address of all clients.
+pub const CLIENT_IP: &str = "192.0.2.7";
 /// The port of admin addresses.
 pub const ADMIN_PORT: u16 = 9901;
 /// Nodes that a router may be on.
@@ -160,6 +167,8 @@ impl Router {
             drain_within: 0,
             swaps: 0,
             requests: 0,
+            is_calm: false,
+            asked: Vec::new(),
             prng,
             capacities,
         }
@@ -191,7 +200,7 @@ impl Router {
         let epoch = updater.served().0.epoch;
         self.fence.starts(self.index, self.file.len(), epoch, net);
         let mut worker = zeroed_box::<Worker>();
-        let options = Options { allow_loopback: false };
+        let options = Options { allow_loopback: false, own: [Some(self.address()), None] };
         worker.init(&self.capacities, options, self.prng.next_u64(), Instant(net.now));
         let mut driver = Driver::new(self.node(), self.capacities.max_io_buffers);
         driver.failing_ports = self.fails_at.clone();
@@ -304,6 +313,7 @@ impl Router {
                 SocketEvent::Refused => {
                     self.turn(net, |w, turn| w.on_connect_failed(turn, id, Errno(111)));
                 }
+                SocketEvent::Readable if net.ended(end).is_none() => process.driver.waits(id),
                 SocketEvent::Writable => process.driver.flush(id.index, net),
                 // Of a reset behind an end in order only a write tells.
                 SocketEvent::Readable if net.ended(end) == Some(Ended::Reset) => {
@@ -335,7 +345,7 @@ impl Router {
         let process = self.process.as_mut().expect("it runs");
         let (worker, driver, now) = (&mut process.worker, &mut process.driver, net.now);
         let mut face = Face { driver, net };
-        let mut adopted = None;
+        let (mut adopted, mut heads) = (None, 0);
         let result = process.reader.turn(|slot, generation| {
             let mut turn = Turn { io: &mut face, slot, generation, now: Instant(now) };
             worker.begin(&mut turn);
@@ -343,17 +353,43 @@ impl Router {
                 process.generation = generation;
                 adopted = Some(slot.snapshot.identity.checksum);
             }
+            let before = worker.counters().requests;
             let result = event(worker, &mut turn);
+            heads = worker.counters().requests - before;
             worker.tick(&mut turn);
             result
         });
         process.reader.acknowledge();
+        process.driver.turns += 1;
+        d12::judged(self.index, heads, net);
+        let connects = core::mem::take(&mut process.driver.connects);
         if let Some(checksum) = adopted {
             self.swaps += 1;
             self.adopted.push((now, Some(checksum)));
             net.trace.event(now, "adopted", self.index as u64, &checksum.0);
         }
+        for to in connects {
+            let served = self.adopted.last().and_then(|a| a.1);
+            self.asked.push(Asked { to, served, is_own: self.listens_at(to, net) });
+        }
         result
+    }
+
+    /// What its worker served at some moment of a time.
+    pub fn served_between(&self, from: Time, to: Time) -> Vec<Checksum> {
+        let mut served = Vec::new();
+        for (at, entry) in self.adopted.iter().enumerate() {
+            let until = self.adopted.get(at + 1).map_or(Time::MAX, |next| next.0);
+            served.extend(entry.1.filter(|_| until >= from && entry.0 <= to));
+        }
+        served
+    }
+
+    /// Whether it listens there itself.
+    fn listens_at(&self, to: SocketAddr, net: &Network) -> bool {
+        let any = |a: &SocketAddr| a.ip().is_unspecified() && self.address().ip() == to.ip();
+        let own = net.listening(self.node());
+        own.iter().any(|a| *a == to || any(a) && a.port() == to.port())
     }
 
     /// Does all that can be done now.
@@ -398,7 +434,7 @@ impl Router {
         if process.worker.can_accept()
             && let Some((bind, end)) = process.driver.backlog.pop_front()
         {
-            let from = SocketAddr::from(([192, 0, 2, 7], 40_000));
+            let from = SocketAddr::new(CLIENT_IP.parse().expect("an address"), 40_000);
             let id = self.turn(net, |worker, turn| worker.on_accept(turn, BindId(bind), from));
             if self.drain_ends().is_some() {
                 net.trace.violated(net.now, "D13", format!("router {} accepts", self.index));
@@ -421,6 +457,8 @@ impl Router {
                 true
             }
             Found::Data(id, chunk) => {
+                let waited = core::mem::take(&mut process.driver.waited);
+                d12::waited(self.index, if self.is_calm { waited } else { 0 }, net);
                 self.turn(net, |worker, turn| worker.on_data(turn, id, chunk));
                 true
             }

@@ -7,10 +7,13 @@
 mod abandoned;
 mod converge;
 
+use crate::abuser::Abuser;
 use crate::api_server::Api;
 use crate::backend::Backends;
 use crate::capacities::{small, tight};
-use crate::checkers::{d1, d3, d4, d7, d9, d11, d13, l1, l2, l3, l4, l8, s1, s6, s8};
+use crate::checkers::{
+    d1, d2, d3, d4, d6, d7, d9, d11, d13, l1, l2, l3, l4, l6, l8, s1, s4, s6, s8,
+};
 use crate::client::{Clients, Outcome};
 use crate::controller::{Around, Counts, Process};
 use crate::controllers::{CONTROLLERS, Controllers};
@@ -80,6 +83,7 @@ pub struct Sim {
     walls: BTreeMap<Node, i64>,
     api: Api,
     clients: Clients,
+    abuser: Abuser,
     backends: Backends,
     workload: Workload,
     replays: Replays,
@@ -88,6 +92,8 @@ pub struct Sim {
     tables: Tables,
     counts: Counts,
     seen: Vec<s1::Seen>,
+    /// Swaps of each router that S4 has judged.
+    adopted: [u64; ROUTERS],
     prng: Prng,
     sums: Sums,
     is_healed: bool,
@@ -97,6 +103,10 @@ pub struct Sim {
     reached: Time,
     /// What happened since.
     calm: Calm,
+    /// Who answers in the calm.
+    tally: l6::Tally,
+    /// Some endpoints refuse connections until then.
+    flaps_until: Time,
     /// A router is silent since then, if ever.
     silent_from: Time,
     /// (pushes, status writes, swaps) then.
@@ -153,6 +163,7 @@ impl Sim {
             walls: BTreeMap::new(),
             api: Api::new(&options),
             clients: Clients::new(&options),
+            abuser: Abuser::new(options.child("abuser"), ROUTERS),
             backends: Backends::new(options.child("backends"), options.backend_faults),
             workload: Workload::new(options.child("workload"), options.over_capacity),
             replays: Replays::new(options.child("replays")),
@@ -161,12 +172,15 @@ impl Sim {
             tables: Tables::default(),
             counts: Counts::default(),
             seen: vec![s1::Seen::default(); ROUTERS],
+            adopted: [0; ROUTERS],
             prng: options.child("faults"),
             sums: Sums::default(),
             is_healed: false,
             converged: None,
             reached: 0,
             calm: Calm::Whole,
+            tally: l6::Tally::default(),
+            flaps_until: 0,
             silent_from: Time::MAX / 2,
             settled: (0, 0, 0),
             alone: None,
@@ -232,6 +246,7 @@ impl Sim {
                 Some(Node::Controller(i)) => {
                     self.with_controller(i, |c, api, around| c.on_socket(end, what, api, around));
                 }
+                Some(Node::Abuser) => self.abuser.on_socket(end, what, &mut self.net),
                 Some(Node::Past) => self.replays.on_socket(end, what, &mut self.net),
                 Some(Node::Strangers) => self.strangers.on_socket(end, what, &mut self.net),
                 Some(Node::Api) => self.api.on_socket(end, what, &mut self.net),
@@ -259,8 +274,24 @@ impl Sim {
     }
 
     fn look(&mut self, i: usize) {
+        if self.adopted[i] != self.routers[i].swaps {
+            self.adopted[i] = self.routers[i].swaps;
+            s4::adopted(&self.routers[i], &self.tables, &mut self.net);
+        }
+        self.judge_sent(i);
+        for asked in core::mem::take(&mut self.routers[i].asked) {
+            d2::asked(i, &asked, &self.tables, &mut self.net);
+        }
         if let Some(process) = &self.routers[i].process {
             s1::look(i, process, &mut self.seen[i], &mut self.net);
+        }
+    }
+
+    /// Judges what a router sent to backends.
+    fn judge_sent(&mut self, i: usize) {
+        let Some(process) = &mut self.routers[i].process else { return };
+        for head in core::mem::take(&mut process.driver.heads) {
+            d6::sent(i, &head, &self.ledger, &mut self.net);
         }
     }
 
@@ -282,6 +313,10 @@ impl Sim {
             Node::Backends => {
                 self.backends.on_timer(&mut self.ledger, &mut self.net);
                 self.check_arrivals();
+            }
+            Node::Abuser => {
+                let table = self.tables.adopted(&self.routers[self.abuser.router]);
+                self.abuser.on_timer(&table, &mut self.ledger, &mut self.net);
             }
             Node::Past => self.replays.on_timer(&mut self.net),
             Node::Strangers => {
@@ -341,6 +376,9 @@ impl Sim {
             d3::answered(&outcome, &mut self.net);
             d13::answered(&outcome, router, &mut self.net);
             d4::answered(&outcome, &self.ledger, &mut self.net);
+            d7::answered(&outcome, &self.ledger, &mut self.net);
+            let known = (&self.ledger, &self.tables);
+            s4::answered(&outcome, router, known, &mut self.net);
             if let (stamp, Some(response)) = (&outcome.request.stamp, &outcome.response) {
                 let mut attempts = self.ledger.attempts.get(stamp).into_iter().flatten();
                 let (sent, got) = (attempts.any(|a| a.is_trailed), &response.trailers);
@@ -352,6 +390,10 @@ impl Sim {
             if let Some(since) = self.converged {
                 let table = self.tables.adopted(router);
                 self.sums.owed += u64::from(l3::answered(&outcome, &table, since, &mut self.net));
+                // Where an abuser keeps endpoints busy a share says nothing.
+                if !self.abuser.is_on || self.abuser.router != outcome.request.router {
+                    self.tally.answered(&outcome, &table, since);
+                }
             }
             self.check_alone(&outcome);
             if let Some(observer) = &mut self.observer {

@@ -16,6 +16,9 @@ use serval::stdx::Prng;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+/// The stamp of their requests: nobody's.
+pub const STAMP: &str = "stranger.0";
+
 /// At once, at most.
 const MOST: usize = 20;
 /// Larger than a body may be: `MAX_REQUEST_BODY_MIB` is 1 in `capacities`.
@@ -73,8 +76,6 @@ pub struct Strangers {
     conns: BTreeMap<EndId, Conn>,
     prng: Prng,
     rate: Rate,
-    /// Of the stamps: answers of backends are told apart by them.
-    next: u64,
     pub injected: Injected,
 }
 
@@ -85,7 +86,6 @@ impl Strangers {
             conns: BTreeMap::new(),
             prng: options.child("strangers"),
             rate: options.strangers,
-            next: 0,
             injected: Injected::default(),
         }
     }
@@ -187,9 +187,8 @@ impl Strangers {
 
     /// What it sends, all of it.
     fn bytes(&mut self, manner: Manner, target: &Target) -> Vec<u8> {
-        self.next += 1;
         let Target { host, path, .. } = target;
-        let mut fields = format!("Host: {host}\r\nX-Stamp: stranger.{}\r\n", self.next);
+        let mut fields = format!("Host: {host}\r\nX-Stamp: {STAMP}\r\n");
         for (name, value) in &target.headers {
             fields += &format!("{name}: {value}\r\n");
         }

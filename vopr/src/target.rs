@@ -5,6 +5,7 @@
 //! A guess only: what the answer must be is the checkers' matter.
 
 use crate::client::{HOSTS, PATHS};
+use crate::io::is_backend;
 use crate::model::lookup::matches_host;
 use crate::model::table::{Served, ServedRule, Table};
 use serval::stdx::Prng;
@@ -29,7 +30,8 @@ fn of<T: Copy>(prng: &mut Prng, items: &[T]) -> T {
 
 /// Whether a rule has an endpoint.
 pub fn is_healthy(rule: &ServedRule) -> bool {
-    rule.backends.iter().any(|(pool, weight)| *weight > 0 && pool.iter().any(|p| !p.is_empty()))
+    let serves = |pool: &Vec<SocketAddr>| pool.iter().any(is_backend);
+    rule.backends.iter().any(|(pool, weight)| *weight > 0 && pool.iter().any(serves))
 }
 
 /// Whether a rule is served over HTTPS, by a Gateway with several such listeners.

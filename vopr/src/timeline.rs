@@ -31,7 +31,7 @@ impl Lane {
             Node::Controller(number) => Lane::Controller(number),
             Node::Past | Node::Strangers => Lane::Faults,
             Node::Api => Lane::Api,
-            Node::Clients => Lane::Clients,
+            Node::Clients | Node::Abuser => Lane::Clients,
             Node::Backends => Lane::Backends,
         }
     }

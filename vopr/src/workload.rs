@@ -8,15 +8,17 @@ use crate::capacities::ADMITTED;
 use crate::checkers::l1;
 use crate::client::HOSTS;
 use crate::io::BACKEND_NET;
+use crate::marks::sometimes;
 use crate::model::lookup::matches_host;
 use crate::model::object::*;
 use crate::model::roster::SERVICE;
 use crate::model::secret::{Flaw, Pairs};
-use crate::model::table::ServedRule;
+use crate::model::table::{POOL, ServedRule};
 use crate::network::Time;
+use crate::router::{ADMIN_PORT, admin_address};
 use crate::target;
 use serval::stdx::Prng;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The controllerName that is ours.
 pub const CONTROLLER: &str = "serval.dev/gateway-controller";
@@ -36,6 +38,17 @@ pub const PORTS: [u16; 3] = [80, 8080, 443];
 pub fn is_tls_port(port: u16) -> bool {
     port == 443
 }
+
+/// Where no endpoint may lead to.
+const NOWHERE: [[u8; 4]; 7] = [
+    [127, 0, 0, 1],
+    [169, 254, 169, 254],
+    [224, 0, 0, 1],
+    [239, 1, 2, 3],
+    [0, 0, 0, 0],
+    [0, 1, 2, 3],
+    [255, 255, 255, 255],
+];
 
 /// Makes objects.
 #[derive(Debug)]
@@ -261,6 +274,9 @@ impl Workload {
         if healthy.len() < SERVED && self.prng.chance(1, 2) {
             return self.mend(false, api, now);
         }
+        if self.prng.chance(1, 4) {
+            return self.retouch(api, now);
+        }
         let kind = self.of(&[
             Kind::Gateway,
             Kind::Route,
@@ -291,6 +307,42 @@ impl Workload {
             return;
         }
         self.put(kind, api, now);
+    }
+
+    /// Changes what a rule does with requests, and where its endpoints are, and nothing else: who
+    /// is on the way meanwhile is served as before, or as after.
+    fn retouch(&mut self, api: &mut Api, now: Time) {
+        let Some(key) = self.live(Kind::Route, None, api) else { return };
+        let Some(Spec::Route { parents, hostnames, mut rules }) =
+            api.objects.get(&key).map(|o| o.spec.clone())
+        else {
+            return;
+        };
+        let index = self.below(rules.len());
+        let rule = &mut rules[index];
+        let filters = self.filters(&rule.matches);
+        let value = self.of(&["one", "two", "three"]).to_string();
+        if rule.filters.redirect.is_none() && filters.redirect.is_none() {
+            match self.below(4) {
+                0 => rule.filters.request = filters.request,
+                1 => rule.filters.rewrite = filters.rewrite,
+                _ => rule.filters.response = Some(Edit::Set(value)),
+            }
+        }
+        for backend in rules[index].backends.clone() {
+            let namespace = backend.namespace.unwrap_or_else(|| key.1.clone());
+            let is_its = |o: &&std::rc::Rc<Object>| {
+                o.key.1 == namespace
+                    && matches!(&o.spec, Spec::Slice { service, .. } if *service == backend.name)
+            };
+            let slices: Vec<Key> =
+                api.objects.values().filter(is_its).map(|o| o.key.clone()).collect();
+            for slice in slices {
+                let spec = self.slice_of(&backend.name, 2);
+                api.apply(slice, spec, now);
+            }
+        }
+        api.apply(key, Spec::Route { parents, hostnames, rules }, now);
     }
 
     /// Creates an object, or changes it.
@@ -550,7 +602,32 @@ impl Workload {
             None => self.below(SERVICES),
         };
         let most = self.prng.range(0, 3);
-        self.slice_of(&format!("service{service}"), most)
+        let mut spec = self.slice_of(&format!("service{service}"), most);
+        if self.prng.chance(1, 8) {
+            self.make_hostile(&mut spec);
+        }
+        spec
+    }
+
+    /// Lets a slice lead to where a tenant must not, among its own endpoints or in place of them.
+    fn make_hostile(&mut self, spec: &mut Spec) {
+        let Spec::Slice { ports, endpoints, .. } = spec else { return };
+        let address = if self.prng.chance(1, 2) {
+            // Where routers listen themselves.
+            let IpAddr::V4(node) = admin_address(self.below(2), self.below(2) as u8).ip() else {
+                unreachable!("nodes have IPv4")
+            };
+            let port = self.of(&[80, 80, 8080, 443, ADMIN_PORT]);
+            *ports = vec![("http".to_string(), port), ("alt".to_string(), 80)];
+            if self.prng.chance(1, 2) { node } else { self.of(&POOL) }
+        } else {
+            Ipv4Addr::from(self.of(&NOWHERE))
+        };
+        sometimes("a slice leads astray");
+        if self.prng.chance(1, 2) {
+            endpoints.clear();
+        }
+        endpoints.push(Endpoint { address, ready: true, serving: true, terminating: false });
     }
 
     /// Endpoints of a Service.

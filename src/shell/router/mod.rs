@@ -203,6 +203,15 @@ fn admin_server(options: &RouterOptions) -> Result<Server, String> {
     Ok(server)
 }
 
+/// What workers are told. A health port on any address is reached where the admin port is.
+fn chosen(options: &RouterOptions) -> Options {
+    let health = options.health.map(|health| match health.ip().is_unspecified() {
+        true => SocketAddr::new(options.admin.ip(), health.port()),
+        false => health,
+    });
+    Options { allow_loopback: options.allow_loopback, own: [Some(options.admin), health] }
+}
+
 fn spawn_worker(
     options: &RouterOptions,
     (storage, certificates): (&'static ConfigStorage, &'static Certificates),
@@ -212,7 +221,7 @@ fn spawn_worker(
     let (mut traffic, control) = Traffic::new(&options.capacities, Some(certificates))?;
     let control = Arc::new(control);
     let mut worker = boxed_zeroed::<Worker>();
-    let chosen = Options { allow_loopback: options.allow_loopback };
+    let chosen = chosen(options);
     worker.init(&options.capacities, chosen, entropy::seed(), clock::now().mono);
     let mut reader = storage.reader().expect("a seat for every worker");
     let orders = control.clone();

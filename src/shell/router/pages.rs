@@ -464,6 +464,9 @@ impl Service for Pages {
             self.end_push(id, connection, now);
         } else if self.changing == Some(id) {
             self.end_change(id, connection, now);
+        } else if connection.request().method == Method::Post {
+            // A push that stalled: another one, or a change, came since.
+            self.taken(id, Err(UpdateError::Timeout), 200, connection, now);
         } else {
             self.page(id, connection);
         }

@@ -7,7 +7,7 @@ use crate::capacities::ADMITTED;
 use crate::model::object::{Kind, Object};
 use crate::model::secret::Pairs;
 use crate::model::table::{Table, derive};
-use crate::router::Router;
+use crate::router::{Process, Router};
 use std::rc::Rc;
 
 /// Of the API server's objects the first of each kind by age, as many as are admitted.
@@ -32,6 +32,11 @@ pub fn wanted(api: &Api, pairs: Pairs) -> Table {
     normal(derive(&admitted, &pairs, api.setup))
 }
 
+/// What a router's process has published to its worker.
+pub fn served(process: &Process) -> Table {
+    normal(read(&process.writer.active().snapshot))
+}
+
 /// What a router lacks; None when it serves what it must.
 pub fn lacks(router: &Router, wanted: &Table) -> Option<String> {
     let Some(process) = &router.process else { return Some("it does not run".into()) };
@@ -41,6 +46,6 @@ pub fn lacks(router: &Router, wanted: &Table) -> Option<String> {
     if !process.writer.all_passed() {
         return Some("its worker has not adopted the last Snapshot".into());
     }
-    let got = normal(read(&process.writer.active().snapshot));
+    let got = served(process);
     (got != *wanted).then(|| difference(&got, wanted))
 }

@@ -7,7 +7,7 @@ use crate::model::table::Table;
 use crate::network::{Network, SECOND, Time};
 
 /// What flew and stalled before must have gone.
-const SETTLED: Time = 6 * SECOND;
+pub const SETTLED: Time = 6 * SECOND;
 
 /// A client's request came to its end; whether it had to succeed. `table`: what is served since
 /// the final state was reached.
@@ -31,7 +31,10 @@ pub(super) fn judge(outcome: &Outcome, table: &Table, since: Time) -> (bool, Opt
         _ => false,
     };
     let response = outcome.response.as_ref();
-    if healthy && !response.is_some_and(|r| r.backend.is_some() && matches!(r.status, 101 | 200)) {
+    if healthy
+        && !response
+            .is_some_and(|r| r.backend.is_some() && matches!(r.status, 101 | 200 | 204 | 304))
+    {
         let text = format!(
             "router {}: {} {}{} ({}) of a healthy route got {:?}",
             request.router,

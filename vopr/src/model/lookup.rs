@@ -2,7 +2,9 @@
 
 use super::object::{Edit, Match, NewPath, Redirect};
 use super::table::{Served, ServedRule, Table, intersect};
+use crate::io::is_backend;
 use crate::ledger::Request;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// Who may answer.
@@ -99,17 +101,57 @@ impl Table {
 
     /// The answer to a request.
     pub fn answer(&self, request: &Request) -> Answer {
+        match self.rule(request) {
+            Ok(rule) => rule.answer(request),
+            Err(answer) => answer,
+        }
+    }
+
+    /// Of a million such requests, how many go to each endpoint; empty if some go to none.
+    pub fn shares(&self, request: &Request) -> Vec<(String, u64)> {
+        let Ok(rule) = self.rule(request) else { return Vec::new() };
+        let weights: u64 = rule.backends.iter().map(|b| u64::from(b.1)).sum();
+        let mut shares: BTreeMap<String, u64> = BTreeMap::new();
+        for (pool, weight) in rule.backends.iter().filter(|b| b.1 > 0) {
+            let pool = pool.as_ref().map_or(&[][..], Vec::as_slice);
+            if pool.is_empty() || !pool.iter().all(is_backend) {
+                return Vec::new();
+            }
+            let share = 1_000_000 * u64::from(*weight) / weights / pool.len() as u64;
+            pool.iter().for_each(|a| *shares.entry(a.to_string()).or_default() += share);
+        }
+        shares.into_iter().collect()
+    }
+
+    /// The rule for a request, or the answer when there is none.
+    fn rule(&self, request: &Request) -> Result<&ServedRule, Answer> {
         let Some(listener) = self.listener(request.address, &request.host) else {
-            return Answer::NotFound;
+            return Err(Answer::NotFound);
         };
         let id = (listener.gateway.clone(), listener.section.clone());
         if request.secured.as_ref().is_some_and(|secured| *secured != id) {
-            return Answer::Misdirected;
+            return Err(Answer::Misdirected);
         }
-        let mut candidates: Vec<(Rank, &ServedRule)> = Vec::new();
+        let candidates = self.candidates(&id, request);
+        // The first of the highest rank: later rules never win among equals.
+        let best = candidates.iter().map(|c| c.0).max();
+        let first = candidates.into_iter().find(|c| Some(c.0) == best);
+        first.map(|(_, rule)| rule).ok_or(Answer::NotFound)
+    }
+
+    /// The answers of all rules that match, whether they come first or not.
+    pub fn answers(&self, request: &Request) -> Vec<Answer> {
+        let listener = self.listener(request.address, &request.host);
+        let id = listener.map(|l| (l.gateway.clone(), l.section.clone()));
+        let matching = id.into_iter().flat_map(|id| self.candidates(&id, request));
+        matching.map(|(_, rule)| rule.answer(request)).collect()
+    }
+
+    fn candidates(&self, id: &(String, String), request: &Request) -> Vec<(Rank, &ServedRule)> {
+        let mut candidates = Vec::new();
         for (order, rule) in self.rules.iter().enumerate() {
             for (place, hostname) in &rule.hosts {
-                if *place != id || !matches_host(hostname, &request.host) {
+                if place != id || !matches_host(hostname, &request.host) {
                     continue;
                 }
                 for m in rule.matches.iter().filter(|m| matches(m, request)) {
@@ -117,11 +159,14 @@ impl Table {
                 }
             }
         }
-        // The first of the highest rank: later rules never win among equals.
-        let best = candidates.iter().map(|c| c.0).max();
-        let Some((_, rule)) = candidates.into_iter().find(|c| Some(c.0) == best) else {
-            return Answer::NotFound;
-        };
+        candidates
+    }
+}
+
+impl ServedRule {
+    /// What becomes of a request that it matches.
+    fn answer(&self, request: &Request) -> Answer {
+        let rule = self;
         if let Some(redirect) = &rule.filters.redirect {
             let (status, location) = (redirect.status, location(redirect, rule, request));
             return Answer::Redirect { status, location };
@@ -132,7 +177,9 @@ impl Table {
             names.extend(addresses.iter().map(|a| a.to_string()));
         }
         let may_500 = weighted().any(|b| b.0.is_none());
-        let may_503 = weighted().any(|b| b.0.as_ref().is_some_and(Vec::is_empty));
+        // Where there is no backend nobody answers, or the router itself, whom it does not ask.
+        let is_odd = |pool: &Vec<SocketAddr>| pool.is_empty() || !pool.iter().all(is_backend);
+        let may_503 = weighted().any(|b| b.0.as_ref().is_some_and(is_odd));
         if weighted().all(|b| b.0.is_none()) {
             return Answer::Failed;
         }

@@ -93,6 +93,24 @@ pub fn ours(objects: &[Rc<Object>], setup: Setup) -> Vec<Rc<Object>> {
     world.gateways(setup).into_iter().map(|(gateway, _)| gateway).collect()
 }
 
+/// Whether an endpoint may lie there: tenants must not lead a router to where only it can go.
+pub fn may_be_reached(ip: IpAddr) -> bool {
+    let IpAddr::V4(ip) = ip else { return true };
+    match ip.octets() {
+        [0 | 127, ..] | [169, 254, ..] | [255, 255, 255, 255] => false,
+        // Multicast.
+        [first, ..] => !(224..240).contains(&first),
+    }
+}
+
+impl Table {
+    /// Whether some rule has this endpoint.
+    pub fn has_endpoint(&self, address: &SocketAddr) -> bool {
+        let mut pools = self.rules.iter().flat_map(|rule| &rule.backends);
+        pools.any(|(pool, _)| pool.as_ref().is_some_and(|pool| pool.contains(address)))
+    }
+}
+
 impl World<'_> {
     pub(super) fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Rc<Object>> {
         let key = (kind, namespace, name);
@@ -264,7 +282,8 @@ impl World<'_> {
             let Spec::Slice { service, ports, endpoints } = &object.spec else { continue };
             let Some(port) = ports.iter().find(|p| p.0 == port_name) else { continue };
             if service == name {
-                let all = endpoints.iter().filter(|e| wanted(e));
+                let may = |e: &&Endpoint| wanted(e) && may_be_reached(IpAddr::V4(e.address));
+                let all = endpoints.iter().filter(may);
                 found.extend(all.map(|e| SocketAddr::new(IpAddr::V4(e.address), port.1)));
             }
         }

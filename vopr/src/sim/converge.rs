@@ -3,6 +3,10 @@
 //! In: a simulation whose faults are healed. Out: violations of L1, L2, L4, L5, L8, S8, D11; that it is over.
 
 use super::*;
+use crate::model::table::Table;
+
+/// So long, when the final state is reached.
+const FLAP: Time = 1500 * MS;
 
 /// The API server is away for so long, once all is calm.
 const AWAY: Time = 9 * SECOND;
@@ -55,8 +59,10 @@ impl Sim {
     /// The final state stayed since then, and nobody asks any more: all must be at rest.
     fn end(&mut self, since: Time) {
         for router in &self.routers {
+            d6::at_rest(router, &mut self.net);
             d11::at_rest(router, &mut self.net);
         }
+        self.tally.judge(&mut self.net);
         self.check_addresses(ROUTERS);
         for process in self.controllers.0.iter_mut().flatten() {
             process.check_admitted(Some(&self.api), &mut self.net);
@@ -79,11 +85,28 @@ impl Sim {
         }
     }
 
+    /// Of each pool the first endpoint refuses connections for a while, so that it rests.
+    fn flap(&mut self, table: &Table) {
+        if self.flaps_until == 0 {
+            let pools = table.rules.iter().flat_map(|r| &r.backends).filter_map(|b| b.0.as_ref());
+            let first = pools.filter(|pool| pool.len() > 1).map(|pool| pool[0]);
+            self.net.absent.extend(first);
+            self.flaps_until = self.net.now + FLAP;
+            self.clients.hurry();
+            self.routers.iter_mut().for_each(|router| router.is_calm = true);
+            // A tight router may refuse the others what it takes.
+            if !self.options.tight && self.prng.chance(1, 2) {
+                self.abuser.begin(&mut self.net);
+            }
+        }
+    }
+
     /// Looks whether the final state is reached, and stays.
     pub(super) fn converge(&mut self) {
         let heal_at = self.options.until_ms * MS;
         let now = self.net.now;
         self.check_watches(heal_at);
+        self.net.absent.retain(|_| now < self.flaps_until);
         let reigning = self.controllers.reigning();
         let pairs = reigning.map_or_else(Pairs::default, |c| c.pairs().clone());
         let wanted = l1::wanted(&self.api, pairs);
@@ -112,6 +135,7 @@ impl Sim {
                 self.net.trace.say(now, &text);
                 (self.converged, self.settled) = (Some(now), counted);
                 self.reached = now;
+                self.flap(&wanted);
             }
             // Statuses follow what the routers report, and addresses what statuses say.
             (None, Some(_)) if counted != self.settled && now < late => {
@@ -126,7 +150,10 @@ impl Sim {
                 self.reached = now + LATE;
             }
             (None, Some(since)) => {
-                self.clients.stopped |= now >= since + CLIENTS_STAY;
+                if now >= since + CLIENTS_STAY {
+                    self.clients.stopped = true;
+                    self.abuser.stop(&mut self.net);
+                }
                 if now >= since + STAY && self.clients.open() == 0 {
                     self.end(since);
                 }
