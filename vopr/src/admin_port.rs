@@ -39,6 +39,8 @@ pub struct Done {
     pub changed: bool,
     /// A push did not fit.
     pub refused_full: bool,
+    /// Whose push runs: one that stalled is overtaken by the next.
+    pushing: Option<EndId>,
 }
 
 /// Works out the report of the process.
@@ -62,12 +64,14 @@ pub struct AdminPort {
     node: Node,
     places: Vec<Place>,
     waiting: Vec<EndId>,
+    /// Whose push runs.
+    pushing: Option<EndId>,
 }
 
 impl AdminPort {
     /// Nobody is connected.
     pub fn new(node: Node) -> AdminPort {
-        AdminPort { node, places: Vec::new(), waiting: Vec::new() }
+        AdminPort { node, places: Vec::new(), waiting: Vec::new(), pushing: None }
     }
 
     /// Listens.
@@ -117,20 +121,21 @@ impl AdminPort {
         writer: &mut Writer<'static>,
         net: &mut Network,
     ) -> Done {
-        let mut done = Done::default();
+        let mut done = Done { pushing: self.pushing, ..Done::default() };
         let mut report = Reported { work_out: report, found: None };
         let limit = u64::from(ADMIN_TIMEOUT_MS) * 1_000_000;
         self.places.retain_mut(|place| {
             let mut open = place.serve(&mut report, updater, writer, net, &mut done);
             open &= net.now < place.active + limit;
             if !open {
-                if place.doing == Doing::Push {
+                if place.doing == Doing::Push && done.pushing == Some(place.end) {
                     updater.abort();
                 }
                 net.close(place.end, false);
             }
             open
         });
+        self.pushing = done.pushing;
         self.admit(net);
         done
     }
@@ -188,6 +193,9 @@ impl Place {
     ) -> bool {
         let now = clocks(net.now);
         loop {
+            if self.doing == Doing::Push && done.pushing != Some(self.end) {
+                self.doing = Doing::Failed(UpdateError::Busy);
+            }
             match self.machine.step() {
                 Step::More => return false,
                 Step::Request => {
@@ -195,7 +203,10 @@ impl Place {
                     self.doing = match (request.method, request.path.as_str()) {
                         (Method::Get, "/status") => Doing::Report,
                         (Method::Post, "/routes/update") => match updater.begin(writer, now) {
-                            Ok(()) => Doing::Push,
+                            Ok(()) => {
+                                done.pushing = Some(self.end);
+                                Doing::Push
+                            }
                             Err(error) => Doing::Failed(error),
                         },
                         _ => Doing::Unknown,

@@ -79,13 +79,15 @@ mod tests {
         pipe.send(b"two");
         assert_eq!((pipe.len(), pipe.readable()), (6, 0));
         assert_eq!(pipe.arrive(4), b"onet");
-        assert_eq!((pipe.read(2), pipe.read(9)), (&b"on"[..], &b"et"[..]));
+        assert_eq!(pipe.read(2), b"on");
+        assert_eq!(pipe.read(9), b"et");
         pipe.lose(1);
         pipe.send(b"three");
         assert_eq!(pipe.arrive(3), b"oth");
         pipe.drop_arrived();
         assert_eq!(pipe.arrive(3), b"ree");
-        assert_eq!((pipe.read(9), pipe.len()), (&b"ree"[..], 0));
+        assert_eq!(pipe.read(9), b"ree");
+        assert_eq!(pipe.len(), 0);
     }
 
     #[test]
