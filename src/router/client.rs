@@ -144,12 +144,6 @@ impl Worker {
         }
     }
 
-    /// Whether an answer of our own to a request ends its connection.
-    fn ends_with(&self, head: &RequestHead<'_, '_>) -> bool {
-        let is_whole = matches!(head.framing, Framing::None | Framing::Length(0));
-        !is_whole || head.close || self.is_draining
-    }
-
     /// Parses and routes. The head, when it is to be forwarded, is then in `self.head`.
     fn judge<I: Io>(&mut self, turn: &Turn<'_, I>, client: u32, chunk: &Chunk) -> Verdict {
         let bytes = &turn.io.bytes(&chunk.buf)[chunk.range()];
@@ -178,7 +172,7 @@ impl Worker {
         let is_head = head.method == "HEAD";
         let conn = &self.conns[client];
         let bind = self.binds.index(conn.bind);
-        let close = self.ends_with(&head) || bind.is_none();
+        let close = ends_connection(&head) || self.is_draining || bind.is_none();
         let (len, rendered) = (head.len as u32, 0);
         let answer = |status| Verdict::Answer(Answer { status, close, is_head, len, rendered });
         let (snapshot, table) = (&turn.slot.snapshot, turn.slot.table());
@@ -512,6 +506,11 @@ impl Worker {
             self.linger(turn.io, client);
         }
     }
+}
+
+/// Whether an answer of our own to a request ends its connection.
+fn ends_connection(head: &RequestHead<'_, '_>) -> bool {
+    head.close || !matches!(head.framing, Framing::None | Framing::Length(0))
 }
 
 pub(super) fn chunk_of(buf: Buf, range: Range<usize>) -> Chunk {

@@ -87,20 +87,18 @@ mod tests {
         pipe.drop_arrived();
         assert_eq!(pipe.arrive(3), b"ree");
         assert_eq!(pipe.read(9), b"ree");
-        assert_eq!(pipe.len(), 0);
+        assert!(pipe.is_empty());
     }
 
     #[test]
     fn what_was_read_does_not_pile_up() {
         let mut pipe = Pipe::default();
         for _ in 0..4 * READ_KEPT_BYTES {
+            // One byte flies always, so that it is never empty.
             pipe.send(b"abc");
-            pipe.arrive(2);
-            pipe.read(2);
-            pipe.lose(pipe.len());
-            pipe.send(b"d");
-            pipe.arrive(1);
+            pipe.arrive(3 - usize::from(pipe.bytes.len() == 3));
+            pipe.read(3);
+            assert!(pipe.bytes.len() <= READ_KEPT_BYTES + 8 && pipe.len() == 1);
         }
-        assert!(pipe.bytes.len() <= READ_KEPT_BYTES + 3 + pipe.len());
     }
 }
