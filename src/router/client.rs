@@ -172,9 +172,7 @@ impl Worker {
         let is_head = head.method == "HEAD";
         let conn = &self.conns[client];
         let bind = self.binds.index(conn.bind);
-        let is_whole = matches!(head.framing, Framing::None | Framing::Length(0));
-        let keep = is_whole && !head.close && !self.is_draining;
-        let close = !keep || bind.is_none();
+        let close = ends_connection(&head) || self.is_draining || bind.is_none();
         let (len, rendered) = (head.len as u32, 0);
         let answer = |status| Verdict::Answer(Answer { status, close, is_head, len, rendered });
         let marked = |mark, status| {
@@ -509,6 +507,11 @@ impl Worker {
             self.linger(turn.io, client);
         }
     }
+}
+
+/// Whether an answer of our own to a request ends its connection.
+fn ends_connection(head: &RequestHead<'_, '_>) -> bool {
+    head.close || !matches!(head.framing, Framing::None | Framing::Length(0))
 }
 
 pub(super) fn chunk_of(buf: Buf, range: Range<usize>) -> Chunk {

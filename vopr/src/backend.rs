@@ -304,6 +304,23 @@ impl Backends {
         out.extend(format!("0\r\n{section}\r\n").bytes());
     }
 
+    /// Sometimes puts in the place of an answer what is none, or nothing: then it thinks for longer
+    /// than anybody waits.
+    fn spoils(&mut self, conn: &mut Conn, out: &mut Vec<u8>) -> bool {
+        if !self.faults.happens(&mut self.prng) || !self.prng.chance(1, 3) {
+            return false;
+        }
+        self.injected.add(Fault::BackendFaults);
+        out.clear();
+        if self.prng.chance(1, 2) {
+            let broken =
+                ["HTTP/1.1 abc\r\n\r\n", "SSH-2.0-x\r\n", "HTTP/1.1 200 OK\r\nA B: c\r\n\r\n"];
+            out.extend(broken[self.prng.below(3) as usize].bytes());
+            conn.then = Then::Close;
+        }
+        true
+    }
+
     /// Answers a request, or its head already.
     fn answer(
         &mut self,
@@ -353,21 +370,7 @@ impl Backends {
             out.truncate(cut);
             truncated = true;
         }
-        if self.faults.happens(&mut self.prng) && self.prng.chance(1, 3) {
-            self.injected.add(Fault::BackendFaults);
-            if self.prng.chance(1, 2) {
-                // What is no answer.
-                let broken =
-                    ["HTTP/1.1 abc\r\n\r\n", "SSH-2.0-x\r\n", "HTTP/1.1 200 OK\r\nA B: c\r\n\r\n"];
-                out = broken[self.prng.below(3) as usize].as_bytes().to_vec();
-                conn.then = Then::Close;
-                truncated = true;
-            } else {
-                // It thinks for longer than anybody waits.
-                out.clear();
-                truncated = true;
-            }
-        }
+        truncated |= self.spoils(conn, &mut out);
         let backend = conn.name.clone();
         let attempts = ledger.attempts.entry(stamp).or_default();
         // RFC 9110 section 8.6: what a 204 says of a length means nothing.

@@ -1,4 +1,5 @@
-//! Replayed, torn and broken pushes: what an old controller, or a network, may say again long after.
+//! Replayed, torn and broken pushes: what an old controller, or a network, may say again long
+//! after.
 //!
 //! In: published Snapshots. Out: connections to admin ports that push one of them once more.
 

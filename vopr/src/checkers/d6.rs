@@ -214,6 +214,10 @@ impl Strict {
 /// A router sent a request: its client's, as that framed it.
 pub fn sent(router: usize, head: &Head, ledger: &Ledger, net: &mut Network) {
     let number = head.stamp.split_once('.').and_then(|(_, n)| n.parse::<u64>().ok());
+    if head.stamp.starts_with("stranger.") {
+        // Whom nobody keeps account of.
+        return;
+    }
     let wrong = match ledger.requests.get(&head.stamp) {
         // The client may have given up and be forgotten.
         None => number.is_none_or(|n| n > ledger.stamped),
