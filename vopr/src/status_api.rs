@@ -1,5 +1,5 @@
-//! Status writes at the model API server: by the product's `StatusPatch` machine and its merge, with
-//! conflicts, but as calls and not over HTTP.
+//! Status writes at the model API server: by the product's `StatusPatch` machine and its merge,
+//! with conflicts, but as calls and not over HTTP.
 
 use crate::api_server::Api;
 use crate::checkers::{s7, s10};

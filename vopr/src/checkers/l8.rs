@@ -1,5 +1,5 @@
-//! L8: in the final state every queue is empty: nothing waits to be pushed, written, listed, told or
-//! saved.
+//! L8: in the final state every queue is empty: nothing waits to be pushed, written, listed, told
+//! or saved.
 
 use crate::api_server::Api;
 use crate::controller::Process;

@@ -40,11 +40,12 @@ pub struct Asked {
 pub fn asked(method: &str, target: &str) -> Option<Asked> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut parts: Vec<&str> = path.split('/').skip(1).collect();
-    let group = match parts.first()? {
-        &"api" => parts.drain(..2.min(parts.len())).map(|_| "").last()?,
-        &"apis" if parts.len() > 3 => parts.drain(..3).nth(1)?,
+    let (group, before) = match *parts.first()? {
+        "api" => ("", 2),
+        "apis" => (*parts.get(1)?, 3),
         _ => return None,
     };
+    parts.drain(..before.min(parts.len()));
     let mut found = Asked { group: group.to_string(), ..Asked::default() };
     if let ["namespaces", namespace, _, ..] = parts[..] {
         found.namespace = namespace.to_string();

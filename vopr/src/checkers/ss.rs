@@ -1,5 +1,5 @@
-//! SS, static stability: with the control plane gone for good a router serves its last Snapshot, all
-//! its listeners among it, after its own restart too.
+//! SS, static stability: with the control plane gone for good a router serves its last Snapshot,
+//! all its listeners among it, after its own restart too.
 
 use super::l3;
 use super::s3::{difference, normal, read};

@@ -1,6 +1,7 @@
 //! The end of a run: the final state is reached, stays, is disturbed once, and all is at rest.
 //!
-//! In: a simulation whose faults are healed. Out: violations of L1, L2, L4, L5, L8, S8, D11; that it is over.
+//! In: a simulation whose faults are healed. Out: violations of L1, L2, L4, L5, L8, S8, D11; that
+//! it is over.
 
 use super::*;
 use crate::model::table::Table;
