@@ -10,7 +10,6 @@ use crate::config::reach::may_reach;
 use crate::config::snapshot::{NO_FILTER, POOL_INVALID, Route, Snapshot};
 use crate::limits::MAX_ENDPOINT_CANDIDATES;
 use crate::stdx::Prng;
-use crate::stdx::marks::{Mark, sometimes};
 use core::net::SocketAddr;
 
 /// The endpoints for one request.
@@ -33,10 +32,7 @@ pub fn pick(
 ) -> Result<Picked, u16> {
     let backends = snapshot.backends.span(route.backends);
     let (pool, filter) = match backends {
-        [] => {
-            sometimes(Mark::RuleHasNoBackend);
-            return Err(500);
-        }
+        [] => return Err(500),
         [only] if only.weight > 0 => (only.pool, only.filter),
         _ => {
             let total: u64 = backends.iter().map(|b| u64::from(b.weight)).sum();

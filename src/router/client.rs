@@ -174,10 +174,9 @@ impl Worker {
         let bind = self.binds.index(conn.bind);
         let close = ends_connection(&head) || self.is_draining || bind.is_none();
         let (len, rendered) = (head.len as u32, 0);
-        let answer = |status| Verdict::Answer(Answer { status, close, is_head, len, rendered });
-        let marked = |mark, status| {
+        let answer = |mark, status| {
             sometimes(mark);
-            answer(status)
+            Verdict::Answer(Answer { status, close, is_head, len, rendered })
         };
         let (snapshot, table) = (&turn.slot.snapshot, turn.slot.table());
         let secured = self.conns.listener(client);
@@ -187,14 +186,14 @@ impl Worker {
             // Another listener has this host: its certificate was not shown (GEP-3567).
             let its = table.listener(snapshot, bind, head.host);
             if its.is_some_and(|its| listener_tag(snapshot, its) != secured) {
-                return marked(Mark::Misdirected, 421);
+                return answer(Mark::Misdirected, 421);
             }
         }
         let Some(Ok(found)) = bind.map(|bind| table.find(snapshot, bind, &head)) else {
-            return marked(Mark::RouteNotFound, 404);
+            return answer(Mark::RouteNotFound, 404);
         };
         if matches!(head.framing, Framing::Length(n) if n > self.max_body_bytes) {
-            return marked(Mark::BodyTooLarge, 413);
+            return answer(Mark::BodyTooLarge, 413);
         }
         let port = snapshot.listeners[found.listener].port;
         let proto: &[u8] = if secured == 0 { b"http" } else { b"https" };
@@ -209,7 +208,7 @@ impl Worker {
         }
         let picked = balance::pick(snapshot, route, &self.endpoints, &mut self.prng, self.tick);
         match picked {
-            Err(status) => answer(status),
+            Err(status) => answer(Mark::NothingToPick, status),
             Ok(picked) if picked.filter == NO_FILTER => decision.forward(&picked),
             Ok(picked) => {
                 decision.redirect(picked.filter).unwrap_or_else(|| decision.forward(&picked))

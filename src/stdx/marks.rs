@@ -32,7 +32,7 @@ marks! {
     Misdirected "router: a host of another listener's certificate"
     RequestRefused "router: a request's head is refused"
     RouteNotFound "router: no route matches"
-    RuleHasNoBackend "router: a rule has no backend that resolves"
+    NothingToPick "router: a rule has no backend that resolves, or no endpoint"
     RequestTimesOut "router: a request takes too long"
     Starved "router: a read finds no buffer"
     StalledClientIsCut "router: a client that holds buffers is cut"

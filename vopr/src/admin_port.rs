@@ -12,7 +12,7 @@ use serval::config::report::Report;
 use serval::config::storage::Writer;
 use serval::limits::{ADMIN_TIMEOUT_MS, MAX_ADMIN_CONNECTIONS};
 use serval::router::update::{Taken, UpdateError, Updater};
-use serval::stdx::zeroed_box;
+use serval::stdx::{Now, zeroed_box};
 use serval::wire::json::JsonWriter;
 use std::net::SocketAddr;
 
@@ -155,6 +155,17 @@ struct Pushes<'a> {
 }
 
 impl Pushes<'_> {
+    /// This connection pushes.
+    fn begin(&mut self, of: EndId, writer: &mut Writer<'static>, now: Now) -> Doing {
+        match self.updater.begin(writer, now) {
+            Ok(()) => {
+                *self.pushing = Some(of);
+                Doing::Push
+            }
+            Err(error) => Doing::Failed(error),
+        }
+    }
+
     /// The push of this connection is over; whether it was its turn.
     fn end(&mut self, of: EndId) -> bool {
         let was_its = *self.pushing == Some(of);
@@ -223,15 +234,7 @@ impl Place {
                     let request = self.machine.request();
                     self.doing = match (request.method, request.path.as_str()) {
                         (Method::Get, "/status") => Doing::Report,
-                        (Method::Post, "/routes/update") => {
-                            match pushes.updater.begin(writer, now) {
-                                Ok(()) => {
-                                    *pushes.pushing = Some(self.end);
-                                    Doing::Push
-                                }
-                                Err(error) => Doing::Failed(error),
-                            }
-                        }
+                        (Method::Post, "/routes/update") => pushes.begin(self.end, writer, now),
                         _ => Doing::Unknown,
                     };
                 }

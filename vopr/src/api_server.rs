@@ -255,11 +255,9 @@ impl Api {
 
     /// The kinds that a controller watches.
     pub fn watched_by(&self, node: Node, net: &Network) -> Vec<Kind> {
-        let of = |(end, conn): (&EndId, &Box<Conn>)| {
-            let watching = conn.watching.as_ref().filter(|_| !conn.close)?;
-            (net.owner(end.peer()) == Some(node)).then_some(watching.kind)
-        };
-        self.conns.iter().filter_map(of).collect()
+        let of = self.conns.iter().filter(|(end, _)| net.owner(end.peer()) == Some(node));
+        of.filter_map(|(_, conn)| Some(conn.watching.as_ref().filter(|_| !conn.close)?.kind))
+            .collect()
     }
 
     /// Connections with something to send.
