@@ -7,11 +7,11 @@ use super::balance;
 use super::connection::{NONE, State};
 use super::decision::{Answer, Decision, Forward, Verdict, both};
 use super::edits::Tag;
-use super::exchange::{Coding, Exchange, Phase, UNROUTABLE, Way};
+use super::exchange::{Coding, Exchange, Filtered, Phase, Way};
 use super::framing::{assemble, has_room};
 use super::io::{Buf, IO_BUFFER_TAILROOM_BYTES};
 use super::io::{Chunk, Close, End, IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, Io};
-use super::worker::{Turn, Worker, listener_tag, rule_tag};
+use super::worker::{Turn, Worker, listener_tag};
 use crate::config::filter::NO_FILTER;
 use crate::limits::{MAX_HEAD_BYTES, MAX_REQUESTS_PER_INPUT};
 use crate::stdx::marks::{Mark, sometimes};
@@ -343,9 +343,10 @@ impl Worker {
             return true;
         }
         let snapshot = &turn.slot.snapshot;
-        self.exchanges[index].rule = match backend {
-            NO_FILTER => rule_tag(snapshot, forward.route),
-            _ => UNROUTABLE,
+        let routing = turn.slot.table().routing();
+        self.exchanges[index].filtered = match backend {
+            NO_FILTER => Filtered::ByRule { rule: forward.route, routing },
+            _ => Filtered::ByBackend,
         };
         let edits = both(snapshot, route, backend, |f| f.response);
         let tag = Tag { generation: turn.generation, route, backend };

@@ -136,9 +136,9 @@ pub struct Exchange {
     request_trailers: Trailers,
     /// Of the response's body, likewise.
     response_trailers: Trailers,
-    /// Filters changed the request: tells its rule by name, so that it can be routed again though
-    /// its head is not what came. 0: none did; [`UNROUTABLE`]: not even by its rule.
-    pub rule: u64,
+    /// Filters changed the request: the rule that they are of, so that it can be routed again in a
+    /// configuration that routes alike, though its head is not what came.
+    pub filtered: Filtered,
     /// What to send when the upstream is open: the head, and what came of the body.
     pub first: Option<Chunk>,
     /// Payload of the request's body so far.
@@ -184,7 +184,7 @@ impl Exchange {
             edits: None,
             request_trailers: Trailers::default(),
             response_trailers: Trailers::default(),
-            rule: 0,
+            filtered: Filtered::No,
             first: None,
             body_bytes: 0,
             deadline: None,
@@ -205,8 +205,22 @@ impl Exchange {
     }
 }
 
-/// [`Exchange::rule`] of a request that a backend's own filters changed.
-pub const UNROUTABLE: u64 = u64::MAX;
+/// What filters did to a request before it was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Filtered {
+    /// Nothing.
+    #[default]
+    No,
+    /// Those of a rule changed it.
+    ByRule {
+        /// Index of the rule in each configuration that routes alike.
+        rule: u32,
+        /// [`RouteTable::routing`](super::route_table::RouteTable::routing) of the configuration.
+        routing: u64,
+    },
+    /// Those of a backend did: no other backend can have it.
+    ByBackend,
+}
 
 type SmallHead = [u8; SMALL_HEAD_BYTES as usize];
 type LargeHead = [u8; MAX_KEPT_HEAD_BYTES as usize];

@@ -407,11 +407,11 @@ fn a_rewritten_request_finds_its_rule_again() {
     assert_eq!(rig.got(client), OK);
 }
 
-/// Routed again, an answer is of the new configuration alone: its endpoints and its edits. A rule
-/// that matches otherwise, or does something else to requests, is another, whatever its name.
+/// A request that filters changed is routed again where only endpoints are others. Whatever else
+/// changed, matches, filters or the host that the rule is for, the request might go elsewhere now.
 #[test]
 fn a_request_that_is_routed_again_gets_one_configuration() {
-    let rule = |s: &mut Snapshot, n: u8, path: &str, request: &str, response: &str| {
+    let rule = |s: &mut Snapshot, n: u8, [path, request, response, host]: [&str; 4]| {
         let spec = Spec {
             request: &[(Set, "X-A", request)],
             response: &[(Set, "X-B", response)],
@@ -421,13 +421,14 @@ fn a_request_that_is_routed_again_gets_one_configuration() {
         let pool = s.routes[0].backends.start;
         let upstreams = s.pools[s.backends[pool].pool].upstreams;
         s.upstreams.as_mut_slice()[upstreams.range()][0].address = endpoint(n);
+        s.hosts.as_mut_slice()[0].hostname = s.text.push(host).unwrap();
     };
-    let again = |path: &str, request: &str| {
-        let mut rig = Rig::with(|s| rule(s, 1, "/p", "1", "1"));
+    let again = |changed: [&str; 4]| {
+        let mut rig = Rig::with(|s| rule(s, 1, ["/p", "1", "1", ""]));
         let client = rig.client();
         rig.send(client, "GET /p/a HTTP/1.1\r\nHost: h\r\n\r\n");
         let (first, _) = rig.opening();
-        rig.swap(|s| rule(s, 2, path, request, "2"));
+        rig.swap(|s| rule(s, 2, changed));
         rig.refused(first);
         if !rig.io.opened.is_empty() {
             let (second, to) = rig.opening();
@@ -439,10 +440,16 @@ fn a_request_that_is_routed_again_gets_one_configuration() {
         assert_eq!(rig.worker.exchanges.edits_in_use(), 0);
         got
     };
-    let got = again("/p", "1");
-    assert!(got.starts_with("HTTP/1.1 200 OK\r\n") && got.contains("X-B: 2\r\n"), "{got}");
-    for got in [again("/other", "1"), again("/p", "2")] {
-        assert!(got.starts_with("HTTP/1.1 503 "), "{got}");
+    let got = again(["/p", "1", "1", ""]);
+    assert!(got.starts_with("HTTP/1.1 200 OK\r\n") && got.contains("X-B: 1\r\n"), "{got}");
+    for changed in [
+        ["/other", "1", "1", ""],
+        ["/p", "2", "1", ""],
+        ["/p", "1", "2", ""],
+        ["/p", "1", "1", "o.net"],
+    ] {
+        let got = again(changed);
+        assert!(got.starts_with("HTTP/1.1 503 "), "{changed:?}: {got}");
     }
 }
 

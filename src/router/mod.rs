@@ -27,6 +27,7 @@ mod framing;
 mod host_index;
 pub mod io;
 pub mod route_table;
+mod routing;
 pub mod timers;
 pub mod trailers;
 mod tunnel;

@@ -19,6 +19,7 @@
 
 use super::host_index::wildcard_suffixes;
 use super::host_index::{HostScope, hash_host, name_hash, scoped, scoped_wildcard};
+use super::routing;
 use crate::config::snapshot::{Condition, Match, Method, PathKind, Snapshot};
 use crate::limits::*;
 use crate::stdx::fnv::Fnv;
@@ -81,6 +82,8 @@ const ENDPOINT_SLOTS: usize = slots_for(MAX_CONFIG_UPSTREAMS);
 /// The index. Megabytes: only ever built in place ([`crate::stdx::Zeroed`]).
 #[derive(Debug)]
 pub struct RouteTable {
+    /// [`routing::digest`] of the Snapshot.
+    routing: u64,
     /// Keeps the buckets of one table from colliding in all: hashes begin with it.
     seed: u64,
     bind_scopes: [HostScope; MAX_CONFIG_BINDS as usize],
@@ -98,6 +101,7 @@ pub struct RouteTable {
 }
 
 crate::zeroed_struct!(RouteTable {
+    routing: u64,
     seed: u64,
     bind_scopes: [HostScope; MAX_CONFIG_BINDS as usize],
     listeners: HashIndex<LISTENER_SLOTS>,
@@ -134,6 +138,11 @@ impl RouteTable {
             + HashIndex::<ENDPOINT_SLOTS>::bytes(capacities.max_config_upstreams)
     }
 
+    /// Equal in two configurations that route each request to the rule of the same number.
+    pub fn routing(&self) -> u64 {
+        self.routing
+    }
+
     /// Builds the index of a validated Snapshot. Full: it needs more hosts or entries than the
     /// capacities allow, and this table may not be used.
     pub fn build(&mut self, snapshot: &Snapshot) -> Result<(), Full> {
@@ -141,6 +150,7 @@ impl RouteTable {
         // Not predictable by one who writes a single route of many, and the same on every router.
         self.seed =
             u64::from_le_bytes([sum[0], sum[1], sum[2], sum[3], sum[4], sum[5], sum[6], sum[7]]);
+        self.routing = routing::digest(snapshot);
         self.index_listeners(snapshot)?;
         self.index_hosts(snapshot)?;
         self.index_entries(snapshot)?;

@@ -7,12 +7,10 @@
 use super::balance;
 use super::client::{chunk_of, make_room};
 use super::connection::{NONE, State};
-use super::decision::both;
-use super::edits::Tag;
-use super::exchange::{Coding, Phase, UNROUTABLE, Way};
+use super::exchange::{Coding, Filtered, Phase, Way};
 use super::framing::{assemble, has_room};
 use super::io::{Chunk, Close, End, IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, Io};
-use super::worker::{Turn, Worker, rule_tag};
+use super::worker::{Turn, Worker};
 use crate::config::snapshot::{NO_FILTER, Route};
 use crate::limits::MAX_INTERIM_RESPONSES;
 use crate::stdx::marks::{Mark, sometimes};
@@ -112,8 +110,12 @@ impl Worker {
             return Err(503);
         }
         sometimes(Mark::RoutedAgain);
-        if exchange.rule != 0 {
-            return self.route_by_rule(turn, index);
+        match exchange.filtered {
+            Filtered::No => {}
+            Filtered::ByRule { rule, routing } => {
+                return self.route_by_rule(turn, index, (rule, routing));
+            }
+            Filtered::ByBackend => return Err(503),
         }
         let head = match &exchange.first {
             Some(first) => &turn.io.bytes(&first.buf)[first.range()],
@@ -152,31 +154,21 @@ impl Worker {
         Ok(())
     }
 
-    /// [`Worker::route_again`] for a request that filters changed: by its rule, if that is still
-    /// there and would do the same to it, since its path and fields are not those that came. The
-    /// response undergoes what the rule does now: an answer is of one configuration.
-    fn route_by_rule<I: Io>(&mut self, turn: &Turn<'_, I>, index: u32) -> Result<(), u16> {
+    /// [`Worker::route_again`] for a request that filters changed: its path and fields are not those
+    /// that came. Where all is routed as it was its rule is known, and would do the same to it and
+    /// to the response.
+    fn route_by_rule<I: Io>(
+        &mut self,
+        turn: &Turn<'_, I>,
+        index: u32,
+        (rule, routing): (u32, u64),
+    ) -> Result<(), u16> {
+        if turn.slot.table().routing() != routing {
+            sometimes(Mark::RoutedOtherwise);
+            return Err(503);
+        }
         sometimes(Mark::RoutedAgainByRule);
-        let (snapshot, rule) = (&turn.slot.snapshot, self.exchanges[index].rule);
-        if rule == UNROUTABLE {
-            return Err(503);
-        }
-        let same = (0..snapshot.routes.len()).find(|&r| rule_tag(snapshot, r) == rule);
-        let Some(same) = same else {
-            sometimes(Mark::RuleGone);
-            return Err(503);
-        };
-        let route = &snapshot.routes[same];
-        self.pick_again(turn, index, route)?;
-        self.exchanges.drop_edits(index);
-        let edits = both(snapshot, route.filter, NO_FILTER, |filter| filter.response);
-        let (generation, route, backend) = (turn.generation, route.filter, NO_FILTER);
-        let tag = Tag { generation, route, backend };
-        if edits.clone().next().is_some() && !self.exchanges.keep_edits(index, tag, edits) {
-            self.counters.edits_exhausted += 1;
-            return Err(503);
-        }
-        Ok(())
+        self.pick_again(turn, index, &turn.slot.snapshot.routes[rule])
     }
 
     /// The next endpoint to try: one that is still configured, and that a router may connect to.

@@ -58,42 +58,6 @@ pub(super) fn listener_tag(snapshot: &Snapshot, listener: u32) -> u64 {
     hash.finish() | 1
 }
 
-/// Tells a rule across configurations, by its name, what it matches, and what it does to requests:
-/// one that was matched and changed by it would be so again. Neither 0 nor `UNROUTABLE`.
-pub(super) fn rule_tag(snapshot: &Snapshot, route: u32) -> u64 {
-    let route = &snapshot.routes[route];
-    let mut hash = Fnv::new();
-    let mut write = |text: &[u8]| {
-        hash.write_u32(text.len() as u32);
-        hash.write(text);
-    };
-    let text = |text| snapshot.text.bytes(text);
-    write(text(route.name));
-    for wanted in snapshot.matches.span(route.matches) {
-        write(&[wanted.path_kind as u8, wanted.method as u8]);
-        write(text(wanted.path));
-        for conditions in [wanted.headers, wanted.queries] {
-            write(&conditions.len.to_le_bytes());
-            for condition in snapshot.conditions.span(conditions) {
-                write(text(condition.name));
-                write(text(condition.value));
-            }
-        }
-    }
-    if let Some(filter) = snapshot.filter(route.filter) {
-        let url = &filter.url;
-        write(&[url.action as u8, url.path_change as u8]);
-        write(text(url.hostname));
-        write(text(url.path));
-        for edit in snapshot.edits.span(filter.request) {
-            write(&[edit.action as u8]);
-            write(text(edit.name));
-            write(text(edit.value));
-        }
-    }
-    hash.finish().clamp(1, u64::MAX - 1)
-}
-
 /// A head as it came, what every head grows by, and what filters may add to it.
 const HEAD_SCRATCH: usize = (MAX_HEAD_BYTES
     + IO_BUFFER_HEADROOM_BYTES

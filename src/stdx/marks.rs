@@ -49,7 +49,7 @@ marks! {
     Replayed "router: a request is sent again, since a kept connection ended"
     RoutedAgain "router: a request is routed again in a new configuration"
     RoutedAgainByRule "router: a request that filters changed is routed again by its rule"
-    RuleGone "router: its rule is not there any more"
+    RoutedOtherwise "router: it cannot be, since routing is another one"
     TrailersFull "router: no room for trailers"
     TunnelTimesOut "router: nothing moves in a tunnel for too long"
     UpstreamDeaf "router: a backend takes no more of a request"
