@@ -245,7 +245,6 @@ impl<const N: usize, const BLOCKS: usize, const OUTLINE: usize> ResourceStore<N,
         let mut packer = Packer::new(&mut scratch.0);
         let packed = Outline::<OUTLINE>::of(object).pack(&mut packer);
         if packed.and_then(|()| object.pack(&mut packer)).is_err() {
-            sometimes(Mark::ObjectTooLarge);
             return self.refuse(object, Refusal::TooLarge);
         }
         let size = packer.len();

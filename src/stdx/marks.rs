@@ -80,7 +80,6 @@ marks! {
     // Controller: stores.
     ObjectEvicted "store: a younger object makes room"
     ObjectRefused "store: no room for an object"
-    ObjectTooLarge "store: an object is too large"
     RelistWanted "store: a refused object could be admitted now"
     StubsFull "store: not even the name of a refused object has room"
 }
