@@ -154,9 +154,9 @@ impl Worker {
         Ok(())
     }
 
-    /// [`Worker::route_again`] for a request that filters changed: its path and fields are not those
-    /// that came. Where all is routed as it was its rule is known, and would do the same to it and
-    /// to the response.
+    /// [`Worker::route_again`] for a request that filters changed: its path and fields are not
+    /// those that came. Where all is routed as it was its rule is known, and would do the same to
+    /// it and to the response.
     fn route_by_rule<I: Io>(
         &mut self,
         turn: &Turn<'_, I>,
