@@ -186,6 +186,11 @@ impl Driver {
         (self.free.len(), held.sum(), self.memory.len())
     }
 
+    /// Who waits begins to wait now.
+    pub fn forget_waits(&mut self) {
+        self.wires.0.iter_mut().flatten().for_each(|wire| wire.waits_since = None);
+    }
+
     /// The connection of an end.
     pub fn conn(&self, end: EndId) -> Option<ConnId> {
         let found = self.wires.all().find(|(_, w)| w.end == end);

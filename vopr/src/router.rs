@@ -286,6 +286,14 @@ impl Router {
         net.schedule(at, Event::Step(Step::Restart(self.node())));
     }
 
+    /// From now on whoever waits is served soon.
+    pub fn begin_calm(&mut self) {
+        self.is_calm = true;
+        if let Some(process) = &mut self.process {
+            process.driver.forget_waits();
+        }
+    }
+
     /// Something happened at a socket.
     pub fn on_socket(&mut self, end: EndId, what: SocketEvent, net: &mut Network) {
         let Some(process) = &mut self.process else { return };

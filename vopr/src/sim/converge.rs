@@ -94,7 +94,7 @@ impl Sim {
             self.net.absent.extend(first);
             self.flaps_until = self.net.now + FLAP;
             self.clients.hurry();
-            self.routers.iter_mut().for_each(|router| router.is_calm = true);
+            self.routers.iter_mut().for_each(Router::begin_calm);
             // A tight router may refuse the others what it takes.
             if !self.options.tight && self.prng.chance(1, 2) {
                 self.abuser.begin(&mut self.net);
