@@ -7,13 +7,19 @@ pub const ADMITTED: [u32; 8] = [3, 4, 12, 10, 16, 6, 6, 6];
 
 /// As [`small`], and little room for what runs at once.
 pub fn tight() -> Capacities {
-    let mut capacities = small();
-    for (name, value) in [
-        ("MAX_CONNECTIONS", 32),
-        ("MAX_IO_BUFFERS", 16),
-        ("MAX_RESPONSE_EDITS", 2),
-        ("MAX_TRAILER_BLOCKS", 1),
-    ] {
+    with(
+        small(),
+        &[
+            ("MAX_CONNECTIONS", 32),
+            ("MAX_IO_BUFFERS", 16),
+            ("MAX_RESPONSE_EDITS", 2),
+            ("MAX_TRAILER_BLOCKS", 1),
+        ],
+    )
+}
+
+fn with(mut capacities: Capacities, values: &[(&str, u32)]) -> Capacities {
+    for &(name, value) in values {
         let set = capacities.set(name, value);
         assert!(set.is_ok(), "{name} cannot be {value}: {set:?}");
     }
@@ -22,9 +28,8 @@ pub fn tight() -> Capacities {
 
 /// Stores for few objects; a Snapshot large enough for all that they can hold.
 pub fn small() -> Capacities {
-    let mut capacities = Capacities::DEFAULT;
     let [classes, gateways, routes, services, slices, secrets, namespaces, grants] = ADMITTED;
-    for (name, value) in [
+    let values = [
         ("MAX_GATEWAY_CLASSES", classes),
         ("MAX_GATEWAYS", gateways),
         ("MAX_ROUTES", routes),
@@ -57,9 +62,6 @@ pub fn small() -> Capacities {
         ("MAX_CONNECTIONS", 24),
         ("MAX_IO_BUFFERS", 24),
         ("MAX_REQUEST_BODY_MIB", 1),
-    ] {
-        let set = capacities.set(name, value);
-        assert!(set.is_ok(), "{name} cannot be {value}: {set:?}");
-    }
-    capacities
+    ];
+    with(Capacities::DEFAULT, &values)
 }
