@@ -188,7 +188,8 @@ impl Options {
             router_pauses: Rate::pick(p),
             strangers: Rate::pick(p),
             tight: p.chance(1, 4),
-            abandoned: p.chance(1, 6),
+            // What is planted shows by answers: they must come.
+            abandoned: p.chance(1, 6) && !canary,
             still_clocks: false,
             canary,
             until_ms: UNTIL_MS,
