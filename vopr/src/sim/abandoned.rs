@@ -25,6 +25,8 @@ enum Phase {
     Serving,
     Down,
     Again,
+    /// Clients ask no more, then all are gone.
+    Leaving,
     Resting,
 }
 
@@ -90,14 +92,16 @@ impl Sim {
                     alone.phase = Phase::Down;
                     self.go_down();
                 } else if spent >= SERVES + LISTENS {
-                    alone.phase = Phase::Resting;
+                    alone.phase = Phase::Leaving;
                     self.clients.stopped = true;
                 }
             }
             Phase::Down if self.routers.iter().all(|r| r.process.is_some()) => {
                 alone.phase = Phase::Again;
             }
-            Phase::Resting if self.clients.open() == 0 => {
+            Phase::Leaving if self.clients.open() == 0 => alone.phase = Phase::Resting,
+            // A tunnel that its client has left ends at its backend's pace.
+            Phase::Resting if spent >= STAY - CLIENTS_STAY => {
                 self.routers.iter().for_each(|router| d11::at_rest(router, &mut self.net));
                 self.is_over = true;
             }
