@@ -98,6 +98,8 @@ pub struct Router {
     pub requests: u64,
     /// Nothing holds it up but its peers.
     pub is_calm: bool,
+    /// Since when a drain had nothing left to do.
+    rests_since: Option<Time>,
     /// Connections that it asked for and D2 has not judged.
     pub asked: Vec<Asked>,
     prng: Prng,
@@ -168,6 +170,7 @@ impl Router {
             swaps: 0,
             requests: 0,
             is_calm: false,
+            rests_since: None,
             asked: Vec::new(),
             prng,
             capacities,
@@ -255,6 +258,7 @@ impl Router {
     pub fn drain(&mut self, net: &mut Network) {
         assert!(self.process.is_some() && self.drain_ends().is_none());
         self.drains.push((net.now, Time::MAX));
+        self.rests_since = None;
         self.drain_within = DRAIN_WITHIN[self.prng.below(3) as usize];
         self.turn(net, |worker, turn| worker.drain(turn));
         let backlog = self.process.as_mut().map(|p| core::mem::take(&mut p.driver.backlog));
@@ -268,11 +272,15 @@ impl Router {
         let (Some(deadline), Some(process)) = (self.drain_ends(), &self.process) else { return };
         let is_late = net.now >= deadline;
         let has_drained = process.worker.is_drained() && process.driver.events.is_empty();
+        match d13::rests(process) {
+            true => _ = self.rests_since.get_or_insert(net.now),
+            false => self.rests_since = None,
+        }
         if !is_late && !has_drained {
             return;
         }
         if is_late && self.drain_within == DRAIN_WITHIN[2] {
-            d13::is_late(self.index, process, net);
+            d13::is_late(self.index, process, self.rests_since, net);
         }
         if is_late {
             self.turn(net, |worker, turn| worker.cut_all(turn));

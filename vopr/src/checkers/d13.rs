@@ -3,8 +3,12 @@
 //! deadline.
 
 use crate::client::Outcome;
-use crate::network::Network;
+use crate::network::{Network, SECOND, Time};
 use crate::router::{Process, Router};
+
+/// A client that has its last answer, or whose head does not end, is gone within so long
+/// (LINGER_TIMEOUT_MS, HEADER_TIMEOUT_MS).
+const GOES: Time = 6 * SECOND;
 
 /// A client got an answer.
 pub fn answered(outcome: &Outcome, router: &Router, net: &mut Network) {
@@ -18,11 +22,15 @@ pub fn answered(outcome: &Outcome, router: &Router, net: &mut Network) {
     }
 }
 
-/// The deadline of a drain: something still runs, or why did it not end?
-pub fn is_late(router: usize, process: &Process, net: &mut Network) {
-    let (exchanges, counters) = (process.worker.exchanges_in_use(), process.worker.counters());
-    let queued = process.driver.buffers().1;
-    if exchanges == 0 && queued == 0 {
+/// Nothing runs, and nothing is to be sent.
+pub fn rests(process: &Process) -> bool {
+    process.worker.exchanges_in_use() == 0 && process.driver.buffers().1 == 0
+}
+
+/// The deadline of a drain: something still ran a while ago, or why did it not end?
+pub fn is_late(router: usize, process: &Process, since: Option<Time>, net: &mut Network) {
+    let counters = process.worker.counters();
+    if since.is_some_and(|since| net.now - since > GOES) {
         let (clients, upstreams) = (counters.clients, counters.upstreams);
         let text = format!("router {router} waits for {clients} clients, {upstreams} upstreams");
         net.trace.violated(net.now, "L7", text);
