@@ -10,8 +10,9 @@ const SILENT: Time = 2 * SECOND;
 const ERROR: Time = 30 * SECOND;
 /// A connection and its request need so long.
 const WAY: Time = 4 * SECOND;
-/// A connection that nobody has at the other end ends so late.
-const NOTICED: Time = 18 * SECOND;
+/// A connection that nobody has at the other end ends so late, or one from before all was healed
+/// that brings a list byte by byte.
+const NOTICED: Time = 40 * SECOND;
 
 /// One watch of a controller.
 #[derive(Clone, Copy, Debug)]
