@@ -140,7 +140,7 @@ pub struct Driver {
     pub bound: BTreeMap<u16, SocketAddr>,
     /// Binds whose connections begin with a hello.
     tls: BTreeSet<u16>,
-    /// Connections that wait to be accepted, by bind; it may be closed meanwhile.
+    /// Connections that wait to be accepted, by bind.
     pub backlog: VecDeque<(u16, EndId)>,
     /// Where the worker asked to connect to in this turn.
     pub connects: Vec<SocketAddr>,
@@ -444,5 +444,10 @@ impl Io for Face<'_> {
     fn unlisten(&mut self, bind: BindId) {
         let at = self.driver.bound.remove(&bind.0).expect("was listening");
         self.net.unlisten(self.driver.node, at);
+        // As the kernel: who was not accepted yet is reset.
+        let (gone, waits) = self.driver.backlog.drain(..).partition(|(b, _)| *b == bind.0);
+        self.driver.backlog = waits;
+        let gone: VecDeque<(u16, EndId)> = gone;
+        gone.into_iter().for_each(|(_, end)| self.net.close(end, true));
     }
 }
