@@ -143,6 +143,7 @@ fn edits_go_live_and_mistakes_change_nothing() {
     assert!((100..200).contains(&reds) && both.iter().all(|n| n == "red" || n == "blue"));
     let traffic = Traffic::start(port);
 
+    let first = serval.generation();
     let routes = folder.read("routes.yaml");
     let red_to_blue = routes.replacen("- {name: red, port: 80}", "- {name: blue, port: 80}", 1);
     folder.write("routes.yaml", &red_to_blue);
@@ -158,6 +159,8 @@ fn edits_go_live_and_mistakes_change_nothing() {
         ("routes.yaml", bad_syntax.as_str(), "routes.yaml:"),
         ("new.yaml", bad_new, "new.yaml:"),
     ];
+    // It is told a moment after it is served.
+    wait_for("the edit is told", || serval.generation() != first);
     let before = serval.generation();
     for (file, text, named) in mistakes {
         folder.write(file, text);
