@@ -11,7 +11,7 @@ use super::exchange::{Coding, Exchange, Filtered, Phase, Way};
 use super::framing::{assemble, has_room};
 use super::io::{Buf, IO_BUFFER_TAILROOM_BYTES};
 use super::io::{Chunk, Close, End, IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, Io};
-use super::worker::{Turn, Worker, listener_tag};
+use super::worker::{Turn, Worker, is_misdirected};
 use crate::config::filter::NO_FILTER;
 use crate::limits::{MAX_HEAD_BYTES, MAX_REQUESTS_PER_INPUT};
 use crate::stdx::marks::{Mark, sometimes};
@@ -180,14 +180,8 @@ impl Worker {
         };
         let (snapshot, table) = (&turn.slot.snapshot, turn.slot.table());
         let secured = self.conns.listener(client);
-        if secured != 0
-            && let Some(bind) = bind
-        {
-            // Another listener has this host: its certificate was not shown (GEP-3567).
-            let its = table.listener(snapshot, bind, head.host);
-            if its.is_some_and(|its| listener_tag(snapshot, its) != secured) {
-                return answer(Mark::Misdirected, 421);
-            }
+        if bind.is_some_and(|bind| is_misdirected(turn.slot, bind, secured, head.host)) {
+            return answer(Mark::Misdirected, 421);
         }
         let Some(Ok(found)) = bind.map(|bind| table.find(snapshot, bind, &head)) else {
             return answer(Mark::RouteNotFound, 404);

@@ -101,6 +101,22 @@ fn misdirected_requests() {
     assert!(got.contains("X-Forwarded-Port: 443\r\n"), "{got}");
 }
 
+/// Routed again since its endpoints are gone, a request is not served by a listener that came
+/// meanwhile and whose certificate the client was not shown.
+#[test]
+fn a_request_that_is_routed_again_stays_at_its_listener() {
+    let mut rig = Rig::with(|s| secure(s, &["*.example"]));
+    let client = rig.client_at(443).unwrap();
+    rig.hello(client, "a.example").unwrap();
+    rig.secured(client);
+    rig.send(client, get("a.example"));
+    let (first, _) = rig.opening();
+    rig.swap(|s| secure(s, &["*.example", "a.example"]));
+    rig.refused(first);
+    assert!(rig.io.opened.is_empty());
+    assert!(rig.got(client).starts_with("HTTP/1.1 503 "));
+}
+
 #[test]
 fn a_handshake_that_does_not_go_on_is_closed() {
     let mut rig = Rig::with(|s| secure(s, &["a.example"]));

@@ -10,7 +10,7 @@ use super::connection::{NONE, State};
 use super::exchange::{Coding, Filtered, Phase, Way};
 use super::framing::{assemble, has_room};
 use super::io::{Chunk, Close, End, IO_BUFFER_BYTES, IO_BUFFER_HEADROOM_BYTES, Io};
-use super::worker::{Turn, Worker};
+use super::worker::{Turn, Worker, is_misdirected};
 use crate::config::snapshot::{NO_FILTER, Route};
 use crate::limits::MAX_INTERIM_RESPONSES;
 use crate::stdx::marks::{Mark, sometimes};
@@ -128,6 +128,10 @@ impl Worker {
         };
         let (snapshot, table) = (&turn.slot.snapshot, turn.slot.table());
         let bind = self.binds.index(self.conns[exchange.client].bind);
+        let shown = self.conns.listener(exchange.client);
+        if bind.is_some_and(|bind| is_misdirected(turn.slot, bind, shown, head.host)) {
+            return Err(421);
+        }
         let found = bind.and_then(|bind| table.find(snapshot, bind, &head).ok()).ok_or(404u16)?;
         let route = &snapshot.routes[found.route];
         if route.filter != NO_FILTER {

@@ -58,6 +58,13 @@ pub(super) fn listener_tag(snapshot: &Snapshot, listener: u32) -> u64 {
     hash.finish() | 1
 }
 
+/// Whether another listener has this host than the one with the tag `shown`, whose certificate the
+/// client was shown (GEP-3567); 0: it was shown none.
+pub(super) fn is_misdirected(slot: &Slot, bind: u32, shown: u64, host: &[u8]) -> bool {
+    let its = (shown != 0).then(|| slot.table().listener(&slot.snapshot, bind, host)).flatten();
+    its.is_some_and(|its| listener_tag(&slot.snapshot, its) != shown)
+}
+
 /// A head as it came, what every head grows by, and what filters may add to it.
 const HEAD_SCRATCH: usize = (MAX_HEAD_BYTES
     + IO_BUFFER_HEADROOM_BYTES
