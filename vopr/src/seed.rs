@@ -187,7 +187,7 @@ impl Options {
             clock_steps: Rate::pick(p),
             router_pauses: Rate::pick(p),
             strangers: Rate::pick(p),
-            tight: p.chance(1, 4),
+            tight: p.chance(1, 2),
             // What is planted shows by answers: they must come.
             abandoned: p.chance(1, 6) && !canary,
             still_clocks: false,
