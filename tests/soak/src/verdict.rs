@@ -91,9 +91,26 @@ pub fn is_near(happened: &Happened, failed: &Failed, tolerance: u64) -> bool {
     happened.from <= failed.at && failed.since <= happened.to + tolerance
 }
 
+/// From when on something may have ended this connection, unnoticed: an answer that came last over
+/// it may have left the router when its link began to be slow, and what ended the connection then
+/// is as late.
+fn held_since(all: &[Happened], failed: &Failed) -> u64 {
+    use Harm::{Delay, OneByte, Stall};
+    let is_slow = |h: &&Happened| match h.fault {
+        Fault::Link(Place::Client(router), Delay | OneByte | Stall) => router == failed.router,
+        _ => false,
+    };
+    let is_answer = matches!(failed.class, Class::Status(_) | Class::Timeout | Class::Wrong(_));
+    let meets = |h: &&Happened| {
+        !is_answer && h.from <= failed.since && failed.since <= h.to + tolerance(h.fault)
+    };
+    all.iter().filter(is_slow).filter(meets).map(|h| h.from).fold(failed.since, u64::min)
+}
+
 /// Whether it may have caused this failure, beside all others.
 fn explains(all: &[Happened], happened: &Happened, failed: &Failed) -> bool {
-    is_near(happened, failed, tolerance(happened.fault))
+    let held = Failed { since: held_since(all, failed), ..failed.clone() };
+    is_near(happened, &held, tolerance(happened.fault))
         && is_on_its_way(happened.fault, failed)
         && can_cause(happened.fault, failed)
         && !(matches!(happened.fault, Fault::RouterDrain(_)) && is_owed(all, happened, failed))
@@ -212,6 +229,28 @@ mod tests {
         assert!(!explains(1_260, false), "sent long before");
         assert!(!explains(1_200, true) && !explains(300, true), "it had the connection");
         assert!(explains(200, true), "idle for too long");
+    }
+
+    #[test]
+    fn an_end_that_a_slow_link_held_back_is_explained_by_what_happened_meanwhile() {
+        let kill = Happened { fault: Fault::RouterKill(0), from: 2_200, to: 2_300 };
+        let stall = |router| {
+            let fault = Fault::Link(Place::Client(router), Harm::Stall);
+            Happened { fault, from: 2_000, to: 4_000 }
+        };
+        // The answer came when the stall ended; the end of its connection right behind it.
+        let failed = |class| Failed { since: 4_001, sent: 4_010, at: 4_011, ..failed(class) };
+        let closed = failed(Class::Closed);
+        assert!(explain(&[kill, stall(0)], &closed).is_some());
+        assert!(explain(&[kill], &closed).is_none(), "over before the answer came");
+        assert!(explain(&[kill, stall(1)], &closed).is_none(), "another link");
+        assert!(explain(&[stall(0)], &closed).is_none(), "a stall alone closes nothing");
+        assert!(explain(&[kill, stall(0)], &failed(Class::Status(502))).is_none());
+        let early = Happened { from: 100, to: 200, ..kill };
+        assert!(explain(&[early, stall(0)], &closed).is_none(), "over before the stall");
+        // A drain may have let it rest for long enough, before the link let anybody know.
+        let drain = Happened { fault: Fault::RouterDrain(0), ..kill };
+        assert!(explain(&[drain, stall(0)], &closed).is_some());
     }
 
     #[test]
