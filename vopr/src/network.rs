@@ -12,6 +12,7 @@ use serval::stdx::Prng;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
+use std::ops::Range;
 
 /// Nanoseconds of virtual time.
 pub type Time = u64;
@@ -223,8 +224,8 @@ pub struct Network {
     sequence: u64,
     streams: Streams,
     listening: BTreeSet<(Node, SocketAddr)>,
-    /// Links that carry nothing until then.
-    blocked: BTreeMap<(Node, Node), Time>,
+    /// Links that carry nothing (from, to) for a time.
+    blocked: BTreeMap<(Node, Node), Range<Time>>,
     prng: Prng,
     pub faults: NetworkFaults,
     /// Backends where nobody listens any more.
@@ -331,22 +332,28 @@ impl Network {
         self.latency / 2 + jitter
     }
 
-    /// Until when a link is cut.
+    /// Until when nothing comes from one to the other.
+    fn held_until(&self, from: Node, to: Node) -> Option<Time> {
+        self.blocked.get(&(from, to)).filter(|cut| cut.contains(&self.now)).map(|cut| cut.end)
+    }
+
+    /// Until when a link is cut, in one direction at least.
     pub fn blocked_until(&self, a: Node, b: Node) -> Option<Time> {
-        let key = if a < b { (a, b) } else { (b, a) };
-        self.blocked.get(&key).copied().filter(|&until| until > self.now)
+        self.held_until(a, b).max(self.held_until(b, a))
+    }
+
+    /// Cuts one direction of a link for a time, unless it is cut for longer.
+    pub fn hold(&mut self, from: Node, to: Node, cut: Range<Time>) {
+        let held = self.blocked.entry((from, to)).or_default();
+        if held.end < cut.end {
+            *held = cut;
+        }
     }
 
     /// Cuts a link until a time.
-    pub fn block(&mut self, a: Node, b: Node, until: Time) {
-        self.injected.add(Fault::Partitions);
-        self.cut(a, b, until);
-    }
-
-    /// The same, when it is no fault of the seed's.
     pub fn cut(&mut self, a: Node, b: Node, until: Time) {
-        let key = if a < b { (a, b) } else { (b, a) };
-        self.blocked.insert(key, until);
+        self.hold(a, b, self.now..until);
+        self.hold(b, a, self.now..until);
     }
 
     /// All links carry again, and no more faults.
@@ -509,9 +516,9 @@ impl Network {
 
     fn arrive(&mut self, to: EndId) -> Option<Event> {
         let stream = self.streams.get(to.stream)?;
-        let owners = (stream.ends[0].owner, stream.ends[1].owner);
-        if let (Some(a), Some(b)) = owners
-            && let Some(until) = self.blocked_until(a, b)
+        let owner = |side: u8| stream.ends[usize::from(side)].owner;
+        if let (Some(here), Some(there)) = (owner(to.side), owner(1 - to.side))
+            && let Some(until) = self.held_until(there, here)
         {
             let at = until + self.prng.below(10 * MS);
             self.schedule(at, Event::Segment(to));

@@ -474,10 +474,7 @@ impl Sim {
         let options = self.options;
         let later = self.net.now + self.prng.range(50 * MS, 4 * SECOND);
         if options.partitions.happens(&mut self.prng) {
-            let nodes = [Node::Router(0), Node::Router(1), Node::Controller(0), Node::Api];
-            let (a, apart) = (self.prng.below(4), self.prng.range(1, 3));
-            let (a, b) = (nodes[a as usize], nodes[(a + apart) as usize % 4]);
-            self.net.block(a, b, later);
+            self.partition(later);
         }
         if options.router_crashes.happens(&mut self.prng) {
             self.crash_router(later);

@@ -5,10 +5,62 @@
 use super::{ROUTERS, Sim};
 use crate::controllers::CONTROLLERS;
 use crate::faults::Fault;
-use crate::network::{Event, Node, SECOND, Step, Time};
+use crate::marks::sometimes;
+use crate::network::{Event, MS, Node, SECOND, Step, Time};
 use crate::workload::PORTS;
 
+/// Nodes that have something to say to each other.
+const LINKS: [(Node, Node); 10] = [
+    (Node::Controller(0), Node::Api),
+    (Node::Controller(1), Node::Api),
+    (Node::Controller(0), Node::Router(0)),
+    (Node::Controller(0), Node::Router(1)),
+    (Node::Controller(1), Node::Router(0)),
+    (Node::Controller(1), Node::Router(1)),
+    (Node::Router(0), Node::Backends),
+    (Node::Router(1), Node::Backends),
+    (Node::Clients, Node::Router(0)),
+    (Node::Clients, Node::Router(1)),
+];
+
 impl Sim {
+    /// Links are cut: one, in one direction or both; all of one node; or some, one after the other,
+    /// that come back in another order.
+    pub(super) fn partition(&mut self, until: Time) {
+        let Sim { net, prng, .. } = self;
+        net.injected.add(Fault::Partitions);
+        let now = net.now;
+        let (a, b) = LINKS[prng.below(LINKS.len() as u64) as usize];
+        match prng.below(5) {
+            0 | 1 => {
+                sometimes("a partition: one link");
+                net.cut(a, b, until);
+            }
+            2 => {
+                sometimes("a partition: one direction");
+                let (from, to) = if prng.chance(1, 2) { (a, b) } else { (b, a) };
+                net.hold(from, to, now..until);
+            }
+            3 => {
+                sometimes("a partition: all links of a node");
+                let node = if prng.chance(1, 2) { a } else { b };
+                let its = LINKS.iter().filter(|link| link.0 == node || link.1 == node);
+                its.for_each(|&(a, b)| net.cut(a, b, until));
+            }
+            _ => {
+                sometimes("a partition: one link after the other");
+                for (a, b) in LINKS {
+                    if prng.chance(1, 2) {
+                        let from = now + prng.below(2 * SECOND);
+                        let cut = from..from + prng.range(50 * MS, 2 * SECOND);
+                        net.hold(a, b, cut.clone());
+                        net.hold(b, a, cut);
+                    }
+                }
+            }
+        }
+    }
+
     /// Perhaps something happens to controllers.
     pub(super) fn fault_controllers(&mut self, later: Time) {
         let (options, now) = (self.options, self.net.now);
