@@ -159,6 +159,16 @@ impl Updater {
         (self.served, self.source) = (identity, source);
     }
 
+    /// A saved Snapshot could not be taken. One that is only too large for this process still says
+    /// who reigned: nothing of an older epoch is taken.
+    pub fn passed_over(&mut self, error: UpdateError) {
+        assert!(!self.running && self.source == Source::None);
+        if error.status() == 507 && self.builder.has_header() {
+            let epoch = self.builder.identity().epoch;
+            self.served = Identity { epoch, ..Identity::default() };
+        }
+    }
+
     /// Begins a push. One that stalled past its deadline makes room.
     pub fn begin(&mut self, writer: &mut Writer<'_>, now: Now) -> Result<(), UpdateError> {
         if self.running && now.mono < self.deadline {
@@ -383,6 +393,28 @@ mod tests {
         assert_eq!(router.port(), Some(81));
         assert_eq!(router.push(&lines(3, 1, 81)), Ok(Taken::Adopted));
         assert_eq!(router.updater.served().0.epoch, 3);
+    }
+
+    #[test]
+    fn a_saved_snapshot_that_does_not_fit_leaves_its_epoch() {
+        let mut router = Router::new();
+        router.storage.set_caps(&{
+            let mut lesser = Capacities::DEFAULT;
+            lesser.set("MAX_CONFIG_BINDS", 1).unwrap();
+            lesser
+        });
+        let mut large = lines(4, 7, 80);
+        let bind = large[1].clone();
+        large.insert(2, bind);
+        let full = router.push(&large).unwrap_err();
+        assert_eq!(full.status(), 507);
+        router.updater.passed_over(full);
+        assert_eq!(
+            router.updater.served(),
+            (Identity { epoch: 4, ..Identity::default() }, Source::None)
+        );
+        assert!(matches!(router.push(&lines(3, 9, 82)), Err(UpdateError::Older { .. })));
+        assert_eq!(router.push(&lines(4, 1, 81)), Ok(Taken::Swapped));
     }
 
     #[test]

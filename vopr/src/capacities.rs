@@ -18,6 +18,24 @@ pub fn tight() -> Capacities {
     )
 }
 
+/// What a router may have less room for than the controller thinks.
+const LESS: [(&str, u32); 6] = [
+    ("MAX_CONFIG_ROUTES", 5),
+    ("MAX_CONFIG_LISTENERS", 3),
+    ("MAX_CONFIG_UPSTREAMS", 10),
+    ("MAX_CONFIG_MATCHES", 8),
+    ("MAX_CONFIG_TEXT_BYTES", 1500),
+    ("MAX_CONFIG_PEM_BYTES", 60),
+];
+
+/// How many kinds of [`lesser`] there are.
+pub const LESSER: usize = LESS.len();
+
+/// These, but less room for one thing of a Snapshot: a router of another version, or set up otherwise.
+pub fn lesser(capacities: Capacities, which: usize) -> Capacities {
+    with(capacities, &LESS[which..=which])
+}
+
 fn with(mut capacities: Capacities, values: &[(&str, u32)]) -> Capacities {
     for &(name, value) in values {
         let set = capacities.set(name, value);

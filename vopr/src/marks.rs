@@ -76,6 +76,7 @@ const CATALOGUE: &[&str] = &[
     "a peer sends a body without end",
     "a push is refused: Busy 409",
     "a push is refused: Codec 400",
+    "a push is refused: Codec 507",
     "a push is refused: Fork 409",
     "a push is refused: Older 409",
     "a push is refused: Syntax 400",

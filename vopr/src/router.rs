@@ -5,8 +5,10 @@
 //! drops the process; a new one begins with another boot id and what the file says.
 
 use crate::admin_port::AdminPort;
+use crate::capacities::{LESSER, lesser as lesser_of};
 use crate::checkers::d2::Asked;
 use crate::checkers::{d12, d13, s2};
+use crate::faults::Fault;
 use crate::io::{Driver, Face, Found, Told};
 use crate::marks::sometimes;
 use crate::model::object::{Endpoint, Kind, Spec};
@@ -26,11 +28,13 @@ use serval::stdx::{Instant, Now, Prng, Wall, zeroed_box};
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 
+/// With how many seats are left.
+type Storage = (&'static ConfigStorage, u32);
+
 thread_local! {
-    /// Storages of dead processes with seats left. Their handles borrow for ever, so they are
-    /// leaked, and used again until their seats are taken.
-    static STORAGES: RefCell<Vec<(&'static ConfigStorage, u32)>> =
-        const { RefCell::new(Vec::new()) };
+    /// Storages of dead processes with seats left, by what they have less room for. Their handles
+    /// borrow for ever, so they are leaked, and used again until their seats are taken.
+    static STORAGES: RefCell<Vec<(Option<usize>, Storage)>> = const { RefCell::new(Vec::new()) };
 }
 
 thread_local! {
@@ -63,7 +67,9 @@ pub struct Process {
     pub driver: Driver,
     reader: Reader<'static>,
     pub writer: Writer<'static>,
-    storage: (&'static ConfigStorage, u32),
+    /// What it has less room for than others.
+    lesser: Option<usize>,
+    storage: Storage,
     pub updater: Box<Updater>,
     admin: AdminPort,
     /// Of the worker's last turn.
@@ -104,6 +110,8 @@ pub struct Router {
     pub asked: Vec<Asked>,
     prng: Prng,
     capacities: Capacities,
+    /// Some of its processes have less room.
+    pub is_mixed: bool,
 }
 
 /// A drain ends after one of these (`--drain-timeout-ms`); within the longest all is closed that
@@ -128,9 +136,12 @@ pub fn router_of(address: SocketAddr) -> usize {
     (0..).find(|&index| at(index)).expect("an admin address")
 }
 
-fn storage(capacities: &Capacities) -> (&'static ConfigStorage, u32) {
-    if let Some(old) = STORAGES.with(|s| s.borrow_mut().pop()) {
-        return old;
+fn storage(capacities: &Capacities, lesser: Option<usize>) -> Storage {
+    let mut old = STORAGES.take();
+    let found = old.iter().rposition(|(of, _)| *of == lesser).map(|place| old.remove(place).1);
+    STORAGES.set(old);
+    if let Some(found) = found {
+        return found;
     }
     let mut storage = zeroed_box::<ConfigStorage>();
     storage.set_caps(capacities);
@@ -174,7 +185,13 @@ impl Router {
             asked: Vec::new(),
             prng,
             capacities,
+            is_mixed: false,
         }
+    }
+
+    /// Whether its process has less room than the controller thinks.
+    pub fn is_lesser(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.lesser.is_some())
     }
 
     /// Its admin address.
@@ -189,7 +206,13 @@ impl Router {
     /// Starts a process, from the state file if there is one.
     pub fn start(&mut self, net: &mut Network) {
         assert!(self.process.is_none());
-        let storage = storage(&self.capacities);
+        let is_lesser = self.is_mixed && self.prng.chance(1, 2);
+        let lesser = is_lesser.then(|| self.prng.below(LESSER as u64) as usize);
+        let capacities = lesser.map_or(self.capacities, |which| lesser_of(self.capacities, which));
+        if lesser.is_some() {
+            net.injected.add(Fault::LesserRouters);
+        }
+        let storage = storage(&capacities, lesser);
         let mut writer = storage.0.writer().expect("the last process dropped it");
         writer.begin().expect("no worker yet").clear();
         writer.commit().expect("an empty Snapshot is valid");
@@ -204,7 +227,7 @@ impl Router {
         self.fence.starts(self.index, self.file.len(), epoch, net);
         let mut worker = zeroed_box::<Worker>();
         let options = Options { allow_loopback: false, own: [Some(self.address()), None] };
-        worker.init(&self.capacities, options, self.prng.next_u64(), Instant(net.now));
+        worker.init(&capacities, options, self.prng.next_u64(), Instant(net.now));
         let mut driver = Driver::new(self.node(), self.capacities.max_io_buffers);
         driver.failing_ports = self.fails_at.clone();
         let process = Process {
@@ -214,6 +237,7 @@ impl Router {
             driver,
             reader: storage.0.reader().expect("a seat is left"),
             writer,
+            lesser,
             storage,
             updater,
             admin: AdminPort::new(self.node()),
@@ -241,10 +265,10 @@ impl Router {
         self.requests += process.worker.counters().requests;
         self.adopted.push((net.now, None));
         self.drains.iter_mut().for_each(|drain| drain.1 = drain.1.min(net.now));
-        let (storage, seats) = process.storage;
+        let (lesser, (storage, seats)) = (process.lesser, process.storage);
         drop(process);
         if seats > 0 {
-            STORAGES.with(|s| s.borrow_mut().push((storage, seats - 1)));
+            STORAGES.with(|s| s.borrow_mut().push((lesser, (storage, seats - 1))));
         }
     }
 
@@ -618,11 +642,14 @@ fn load(
     writer: &mut Writer<'static>,
     now: Now,
 ) -> Result<(), UpdateError> {
-    updater.begin(writer, now)?;
-    for line in lines {
-        updater.line(line, writer, parse, now)?;
-    }
-    updater.finish(writer, |_, _| Ok(()))?;
+    let taken = (|| {
+        updater.begin(writer, now)?;
+        for line in lines {
+            updater.line(line, writer, parse, now)?;
+        }
+        updater.finish(writer, |_, _| Ok(()))
+    })();
+    taken.inspect_err(|&error| updater.passed_over(error))?;
     updater.set_served(updater.served().0, Source::File);
     Ok(())
 }

@@ -204,6 +204,7 @@ impl Sim {
         self.workload.seed(&mut self.api, now);
         self.api.start(&mut self.net);
         for router in &mut self.routers {
+            router.is_mixed = self.options.mixed;
             router.start(&mut self.net);
         }
         self.write_endpoints();
@@ -581,6 +582,12 @@ impl Sim {
         self.api.restores = Rate::Off;
         self.backends.faults = Rate::Off;
         for i in 0..ROUTERS {
+            let router = &mut self.routers[i];
+            router.is_mixed = false;
+            if router.is_lesser() {
+                self.pauses.resume(Node::Router(i));
+                router.crash(&mut self.net);
+            }
             self.restart(Node::Router(i));
         }
         self.heal_controllers();

@@ -135,7 +135,11 @@ fn listen(options: &RouterOptions, configuration: &mut Configuration) -> Result<
     match updater.change(&change, b"", parse, writer, clock::now()) {
         Ok(_) => Ok(()),
         Err(UpdateError::Owned) => {
-            log!(Warn, "state", "--listen: a controller's configuration was saved and is served");
+            log!(
+                Warn,
+                "state",
+                "--listen: a controller's configuration was saved, which goes first"
+            );
             Ok(())
         }
         Err(error) => Err(format!("--listen: {error}")),

@@ -63,7 +63,10 @@ pub fn load(
         }
         updater.finish(writer, |next, served| certificates.load(next, served))
     })();
-    taken.map_err(LoadError::Content)?;
+    if let Err(error) = taken {
+        updater.passed_over(error);
+        return Err(LoadError::Content(error));
+    }
     let (identity, _) = updater.served();
     updater.set_served(identity, Source::File);
     Ok(true)
