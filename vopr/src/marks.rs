@@ -112,6 +112,7 @@ const CATALOGUE: &[&str] = &[
     "an endpoint is owed requests",
     "an interim answer arrives",
     "an object is refused in the end",
+    "changes come in a flurry",
     "no more statuses go out for now",
     "the Lease is answered with 409",
     "the Lease is answered with 429",

@@ -97,6 +97,8 @@ pub struct Sim {
     prng: Prng,
     sums: Sums,
     is_healed: bool,
+    /// Changes of objects that are left of a flurry.
+    flurry: u32,
     /// Since when all routers serve the final state.
     converged: Option<Time>,
     /// When they came to it.
@@ -176,6 +178,7 @@ impl Sim {
             prng: options.child("faults"),
             sums: Sums::default(),
             is_healed: false,
+            flurry: 0,
             converged: None,
             reached: 0,
             calm: Calm::Whole,
@@ -427,8 +430,8 @@ impl Sim {
                 if !self.is_healed {
                     let now = self.net.now;
                     self.workload.change(&mut self.api, now);
-                    let at = now + self.prng.below(2 * self.options.change_ms * MS);
-                    self.net.schedule(at, Event::Step(Step::Workload));
+                    let pause = self.pause_of_changes();
+                    self.net.schedule(now + pause, Event::Step(Step::Workload));
                 }
             }
             Step::Fault => {
@@ -452,6 +455,23 @@ impl Sim {
             Step::Check if self.alone.is_some() => self.look_after(),
             Step::Check => self.converge(),
             Step::Endpoints => self.write_endpoints(),
+        }
+    }
+
+    /// How long objects rest between two changes: in a flurry hardly, or they all rest for a while.
+    fn pause_of_changes(&mut self) -> Time {
+        if let Some(left) = self.flurry.checked_sub(1) {
+            self.flurry = left;
+            return self.prng.below(2 * MS);
+        }
+        match self.prng.below(150) {
+            0 => {
+                sometimes("changes come in a flurry");
+                self.flurry = 40;
+                self.prng.below(SECOND)
+            }
+            1 => 5 * SECOND,
+            _ => self.prng.below(2 * self.options.change_ms * MS),
         }
     }
 
