@@ -34,6 +34,8 @@ struct Watching {
     kind: Kind,
     /// Sent up to this version.
     at: u64,
+    /// The bookmark behind the initial events is still to come.
+    owes_end: bool,
 }
 
 struct Conn {
@@ -327,13 +329,15 @@ impl Api {
         };
         if self.faults.happens(&mut self.prng) {
             self.injected.add(Fault::ApiFaults);
-            let which = self.prng.below(4) as usize;
-            let got = ["gets 429", "gets 500", "gets 410", "is cut"][which];
+            let which = self.prng.below(5) as usize;
+            let got = ["gets 429", "gets 500", "gets 410", "gets 401", "is cut"][which];
             sometimes(&format!("a request {got}"));
             return match which {
                 0 => answer(conn, 429, &status_json(429, "TooManyRequests"), "Retry-After: 1\r\n"),
                 1 => answer(conn, 500, &status_json(500, "InternalError"), ""),
                 2 => answer(conn, 410, &status_json(410, "Expired"), ""),
+                // The token has just been replaced.
+                3 => answer(conn, 401, &status_json(401, "Unauthorized"), ""),
                 _ => conn.close = true,
             };
         }
@@ -405,8 +409,14 @@ impl Api {
                 change.added = true;
                 chunk(&mut conn.output, &event_line(&change));
             }
-            chunk(&mut conn.output, &bookmark(at, true));
-            conn.watching = Some(Watching { kind, at });
+            let owes_end = self.faults.happens(&mut self.prng);
+            if owes_end {
+                self.injected.add(Fault::ApiFaults);
+                sometimes("the end of initial events is late");
+            } else {
+                chunk(&mut conn.output, &bookmark(at, true));
+            }
+            conn.watching = Some(Watching { kind, at, owes_end });
             return;
         }
         let at = version.unwrap_or(self.version);
@@ -423,13 +433,13 @@ impl Api {
             return;
         }
         conn.output.extend(head.bytes());
-        conn.watching = Some(Watching { kind, at });
+        conn.watching = Some(Watching { kind, at, owes_end: false });
     }
 
     /// Sends what changed since, and does faults.
     fn go_on(&mut self, conn: &mut Conn) {
         let Some(watching) = &mut conn.watching else { return };
-        let (kind, at) = (watching.kind, watching.at);
+        let (kind, at, is_initial) = (watching.kind, watching.at, watching.owes_end);
         let new = self.history.iter().rev().take_while(|c| c.version > at);
         let mut new: Vec<Change> = new.filter(|c| c.object.key.0 == kind).cloned().collect();
         new.reverse();
@@ -440,7 +450,8 @@ impl Api {
             chunk(&mut conn.output, &line);
             if self.faults.happens(&mut self.prng) {
                 self.injected.add(Fault::ApiFaults);
-                let which = self.prng.below(6) as usize;
+                // Nonsense makes a state that is told incomplete: only behind it.
+                let which = self.prng.below(if is_initial { 5 } else { 7 }) as usize;
                 let told = "tells twice";
                 let how = [
                     told,
@@ -449,6 +460,7 @@ impl Api {
                     "tells 410",
                     "ends in order",
                     "tells nonsense",
+                    "tells what is no UTF-8",
                 ];
                 sometimes(&format!("a watch {}", how[which]));
                 match which {
@@ -475,6 +487,12 @@ impl Api {
                         let line = format!("{{\"type\":\"{kind}\",\"object\":{nameless}}}\n");
                         chunk(&mut conn.output, &line);
                     }
+                    6 => {
+                        let line = b"{\"type\":\"MODIFIED\",\"object\":{\"kind\":\"\xf0\x9f\"}}\n";
+                        conn.output.extend(format!("{:x}\r\n", line.len()).bytes());
+                        conn.output.extend(line);
+                        conn.output.extend(b"\r\n");
+                    }
                     // The server ends the watch in order.
                     _ => {
                         conn.output.extend(b"0\r\n\r\n");
@@ -483,6 +501,13 @@ impl Api {
                     }
                 }
             }
+        }
+        if let Some(watching) = &mut conn.watching
+            && watching.owes_end
+            && (self.faults == Rate::Off || self.prng.chance(1, 20))
+        {
+            watching.owes_end = false;
+            return chunk(&mut conn.output, &bookmark(self.version, true));
         }
         if quiet && self.bookmarks.happens_rarely(&mut self.prng) {
             self.injected.add(Fault::Bookmarks);

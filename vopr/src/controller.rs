@@ -308,7 +308,7 @@ impl Process {
 
     /// Does all that a machine wants.
     fn outputs(&mut self, index: usize, api: &mut Api, around: &mut Around<'_>) {
-        let mut parsed = None;
+        let (mut parsed, mut token_wanted) = (None, false);
         loop {
             let Process { watchers, controller, setup, node, .. } = self;
             let (before, rest) = watchers.split_at_mut(index);
@@ -320,8 +320,12 @@ impl Process {
                 is_known.then(|| gateways.refers_to(namespace, name))
             };
             let Some(output) = w.watch.poll_output(&w.document) else {
-                let Some(ok) = parsed.take() else { return };
-                let input = if ok { Input::Parsed(&w.document) } else { Input::Refused };
+                let input = match parsed.take() {
+                    Some(true) => Input::Parsed(&w.document),
+                    Some(false) => Input::Refused,
+                    None if core::mem::take(&mut token_wanted) => Input::Token(b"token"),
+                    None => return,
+                };
                 let taken = w.watch.input(input, clocks(around.net.now));
                 assert!(taken.is_ok(), "all outputs were polled");
                 continue;
@@ -338,7 +342,8 @@ impl Process {
                     }
                 }
                 Output::Send(bytes) => w.output.extend(bytes),
-                Output::ReadToken => {}
+                // As the watch thread, which looks at the file again.
+                Output::ReadToken => token_wanted = true,
                 Output::Parse(line) => {
                     parsed = Some(parse(line, &mut w.document));
                 }
