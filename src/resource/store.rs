@@ -100,6 +100,9 @@ pub struct ResourceStore<const N: usize, const BLOCKS: usize, const OUTLINE: usi
     stubs: Table<Stub<OUTLINE>, { MAX_STUBS_PER_STORE as usize }>,
     /// Refused objects that found no stub, since the last resync.
     uncounted: u32,
+    /// The oldest of those for which there was no room, and its blocks (0: there is none).
+    waits: Meta,
+    waits_blocks: u32,
     epoch: u32,
     resyncing: bool,
     /// Rises with each change that reconcile must see.
@@ -118,6 +121,8 @@ crate::zeroed_struct!(ResourceStore<N, BLOCKS, OUTLINE> {
     free_blocks: u32,
     stubs: Table<Stub<OUTLINE>, { MAX_STUBS_PER_STORE as usize }>,
     uncounted: u32,
+    waits: Meta,
+    waits_blocks: u32,
     epoch: u32,
     resyncing: bool,
     version: u64,
@@ -191,7 +196,7 @@ impl<const N: usize, const BLOCKS: usize, const OUTLINE: usize> ResourceStore<N,
     pub fn resync_begin(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
         self.resyncing = true;
-        self.uncounted = 0;
+        (self.uncounted, self.waits_blocks) = (0, 0);
     }
 
     /// Marks an object as seen, if it is there.
@@ -232,7 +237,7 @@ impl<const N: usize, const BLOCKS: usize, const OUTLINE: usize> ResourceStore<N,
             return false;
         }
         let wants = self.stubs.as_slice().iter().any(waiting)
-            || (self.uncounted > 0 && self.order.len() < self.slots.cap());
+            || self.waits_blocks > 0 && self.evictions(&self.waits, self.waits_blocks).is_some();
         if wants {
             sometimes(Mark::RelistWanted);
         }
@@ -286,10 +291,14 @@ impl<const N: usize, const BLOCKS: usize, const OUTLINE: usize> ResourceStore<N,
         }
         self.forget_stub(&stub.meta.key);
         self.version += 1;
-        let refusal = stub.refusal;
+        let Stub { refusal, meta, blocks, .. } = stub;
         if self.stubs.push(stub) == Err(Full) {
             sometimes(Mark::StubsFull);
             self.uncounted += 1;
+            let is_first = self.waits_blocks == 0 || meta.age() < self.waits.age();
+            if refusal == Refusal::Capacity && is_first {
+                (self.waits, self.waits_blocks) = (meta, blocks.max(1));
+            }
         }
         Upserted::Refused(refusal)
     }
@@ -563,6 +572,43 @@ mod tests {
         }
         store.resync_end(true);
         assert_eq!(names(&store), ["z", "c"]);
+    }
+
+    /// Refused objects of which not even the name is kept are not forgotten when younger ones take
+    /// the places that become free.
+    #[test]
+    fn a_refused_object_without_a_stub_is_asked_for_again() {
+        let (mut store, mut scratch) = store(2);
+        let stubs = stubs(2);
+        store.upsert(&*secret("oldest", 1), &mut scratch);
+        store.upsert(&*secret("goes", 2), &mut scratch);
+        // All stubs are taken by younger ones.
+        for n in 0..stubs {
+            store.upsert(&*secret(&format!("young{n}"), 100), &mut scratch);
+        }
+        assert_eq!(
+            store.refuse(&*secret("bad", 0), Refusal::Invalid),
+            Upserted::Refused(Refusal::Invalid)
+        );
+        assert_eq!(store.refused().1, 1);
+        assert!(!store.wants_relist());
+        store.upsert(&*secret("waits", 3), &mut scratch);
+        assert_eq!(store.refused().1, 2);
+        assert!(!store.wants_relist(), "older ones have the places");
+        store.remove(&Key::new("ns", "goes").unwrap());
+        for n in 0..stubs {
+            assert!(store.remove(&Key::new("ns", &format!("young{n}")).unwrap()));
+        }
+        assert!(store.wants_relist());
+        store.upsert(&*secret("younger", 4), &mut scratch);
+        assert!(store.wants_relist(), "a younger one has its place");
+        store.resync_begin();
+        for (name, created) in [("younger", 4), ("waits", 3), ("oldest", 1)] {
+            store.upsert(&*secret(name, created), &mut scratch);
+        }
+        store.resync_end(true);
+        assert_eq!(names(&store), ["oldest", "waits"]);
+        assert!(!store.wants_relist());
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub struct Api {
     pub restores: Rate,
     bookmarks: Rate,
     has_watch_list: bool,
+    /// The CRD of ReferenceGrants is away until then.
+    no_grants_until: Time,
     uids: u64,
     pub lists: u64,
     pub status_writes: u64,
@@ -133,6 +135,7 @@ impl Api {
             restores: options.restores,
             bookmarks: options.bookmarks,
             has_watch_list: options.has_watch_list,
+            no_grants_until: 0,
             uids: 0,
             lists: 0,
             status_writes: 0,
@@ -160,8 +163,24 @@ impl Api {
 
     // ------------------------------------------------------------ objects
 
+    /// The CRD of ReferenceGrants is deleted, and they with it; until then there can be none.
+    pub fn delete_grants(&mut self, until: Time) {
+        sometimes("a CRD is deleted");
+        let all: Vec<Key> = self.objects.keys().filter(|k| k.0 == Kind::Grant).cloned().collect();
+        all.iter().for_each(|key| self.delete(key));
+        self.no_grants_until = until;
+    }
+
+    /// Their CRD is there again.
+    pub fn grants_are_back(&mut self) {
+        self.no_grants_until = 0;
+    }
+
     /// Creates or changes an object.
     pub fn apply(&mut self, key: Key, spec: Spec, now: Time) {
+        if key.0 == Kind::Grant && now < self.no_grants_until {
+            return;
+        }
         self.version += 1 + self.prng.below(3);
         let old = self.objects.get(&key).cloned();
         if old.as_ref().is_some_and(|o| o.spec == spec) {
@@ -305,6 +324,12 @@ impl Api {
         conns.retain(|end, conn| {
             if conn.watching.is_some() && !conn.close && self.prng.chance(2, 3) {
                 self.go_on(conn);
+                let is_gone = net.now < self.no_grants_until;
+                if is_gone && conn.watching.as_ref().is_some_and(|w| w.kind == Kind::Grant) {
+                    // What was deleted is told; then the watch ends.
+                    conn.output.extend(b"0\r\n\r\n");
+                    conn.watching = None;
+                }
             }
             flush(conn, *end, net)
         });
@@ -327,6 +352,10 @@ impl Api {
         let Some(&(_, kind)) = PATHS.iter().find(|p| p.0 == name) else {
             return answer(conn, 404, &status_json(404, "NotFound"), "");
         };
+        if kind == Kind::Grant && net.now < self.no_grants_until {
+            sometimes("a request gets 404");
+            return answer(conn, 404, "404 page not found\n", "");
+        }
         if self.faults.happens(&mut self.prng) {
             self.injected.add(Fault::ApiFaults);
             let which = self.prng.below(5) as usize;

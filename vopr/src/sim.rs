@@ -591,6 +591,7 @@ impl Sim {
     }
 
     fn heal(&mut self) {
+        self.api.grants_are_back();
         self.workload.finish(&mut self.api, self.net.now);
         self.is_healed = true;
         self.net.trace.say(self.net.now, "healed");

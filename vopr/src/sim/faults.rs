@@ -105,6 +105,9 @@ impl Sim {
                 self.net.cut(Node::Controller(i), other, until);
             }
         }
+        if options.api_faults.happens(&mut self.prng) && self.prng.chance(1, 3) {
+            self.api.delete_grants(now + self.prng.range(SECOND, 8 * SECOND));
+        }
         if options.restores.happens(&mut self.prng) && self.api.leases.restore(&mut self.prng) {
             self.net.injected.add(Fault::Restores);
             let lease = format!("the Lease is {:?} again", self.api.leases.lease);
