@@ -106,6 +106,10 @@ pub struct Router {
     pub is_calm: bool,
     /// Since when a drain had nothing left to do.
     rests_since: Option<Time>,
+    /// The same, and no client was left.
+    alone_since: Option<Time>,
+    /// It was paused in its drain.
+    pub was_held_up: bool,
     /// Connections that it asked for and D2 has not judged.
     pub asked: Vec<Asked>,
     prng: Prng,
@@ -182,6 +186,8 @@ impl Router {
             requests: 0,
             is_calm: false,
             rests_since: None,
+            alone_since: None,
+            was_held_up: false,
             asked: Vec::new(),
             prng,
             capacities,
@@ -282,7 +288,7 @@ impl Router {
     pub fn drain(&mut self, net: &mut Network) {
         assert!(self.process.is_some() && self.drain_ends().is_none());
         self.drains.push((net.now, Time::MAX));
-        self.rests_since = None;
+        (self.rests_since, self.alone_since, self.was_held_up) = (None, None, false);
         self.drain_within = DRAIN_WITHIN[self.prng.below(3) as usize];
         self.turn(net, |worker, turn| worker.drain(turn));
         let backlog = self.process.as_mut().map(|p| core::mem::take(&mut p.driver.backlog));
@@ -296,9 +302,11 @@ impl Router {
         let (Some(deadline), Some(process)) = (self.drain_ends(), &self.process) else { return };
         let is_late = net.now >= deadline;
         let has_drained = process.worker.is_drained() && process.driver.events.is_empty();
-        match d13::rests(process) {
-            true => _ = self.rests_since.get_or_insert(net.now),
-            false => self.rests_since = None,
+        let since = |rests: bool, since: Option<Time>| rests.then(|| since.unwrap_or(net.now));
+        self.rests_since = since(d13::rests(process), self.rests_since);
+        self.alone_since = since(d13::is_alone(process), self.alone_since);
+        if !self.was_held_up {
+            d13::goes_at_once(self.index, self.alone_since, net);
         }
         if !is_late && !has_drained {
             return;

@@ -1,6 +1,6 @@
 //! D13: once a router drains nothing is accepted, and what it is asked then is answered with
 //! `Connection: close`, no new tunnel among it. L7: a drain with nothing left to do ends before its
-//! deadline.
+//! deadline, and at once when no client is left.
 
 use crate::client::Outcome;
 use crate::network::{Network, SECOND, Time};
@@ -25,6 +25,19 @@ pub fn answered(outcome: &Outcome, router: &Router, net: &mut Network) {
 /// Nothing runs, and nothing is to be sent.
 pub fn rests(process: &Process) -> bool {
     process.worker.exchanges_in_use() == 0 && process.driver.buffers().1 == 0
+}
+
+/// And no client is left: connections to backends are nothing to wait for.
+pub fn is_alone(process: &Process) -> bool {
+    rests(process) && process.worker.counters().clients == 0
+}
+
+/// Something happened to a router that drains and had no client since then.
+pub fn goes_at_once(router: usize, alone_since: Option<Time>, net: &mut Network) {
+    if alone_since.is_some_and(|since| net.now - since > SECOND) {
+        let text = format!("router {router} drains on, though no client is left");
+        net.trace.violated(net.now, "L7", text);
+    }
 }
 
 /// The deadline of a drain: something still ran a while ago, or why did it not end?

@@ -142,6 +142,9 @@ impl Sim {
     pub(super) fn pause(&mut self, node: Node, until: Time) {
         self.net.trace.say(self.net.now, &format!("{node:?} is paused"));
         self.pauses.pause(node);
+        if let Node::Router(i) = node {
+            self.routers[i].was_held_up = true;
+        }
         self.net.schedule(until, Event::Step(Step::Resume(node)));
     }
 
