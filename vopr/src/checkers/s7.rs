@@ -1,6 +1,8 @@
 //! S7: a status write touches own entries only; lastTransitionTime moves on a flip only;
-//! observedGeneration never falls; nothing is written that is so already.
+//! observedGeneration never falls; nothing is written that is so already. It is written to the
+//! object that it was worked out for, as that was read: not to another one of its name.
 
+use crate::model::object::Object;
 use crate::network::Network;
 use crate::parsed::Parsed;
 use crate::workload::CONTROLLER;
@@ -42,6 +44,16 @@ pub fn written(name: &str, before: &str, after: &str, wall: Wall, net: &mut Netw
     }
     for text in wrong {
         net.trace.violated(net.now, "S7", format!("{name}: {text}"));
+    }
+}
+
+/// A status that was worked out for the object of this uid, and then for what was `read`, is
+/// written to an object.
+pub fn is_of((uid, read): (&str, &Object), object: &Object, net: &mut Network) {
+    let (is, was) = ((&object.uid[..], object.version), (&read.uid[..], read.version));
+    if is.0 != uid || is != was {
+        let text = format!("{:?}: of {uid}, read as {was:?}, written to {is:?}", object.key);
+        net.trace.violated(net.now, "S7", text);
     }
 }
 
