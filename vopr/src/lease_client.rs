@@ -4,7 +4,7 @@
 //! In: the routers' highest epoch, time. Out: requests at the Lease, and what a look changed.
 
 use crate::api_server::Api;
-use crate::checkers::s10;
+use crate::checkers::{l4, s10};
 use crate::faults::Fault;
 use crate::marks::sometimes;
 use crate::network::{Event, MS, Network, Node, SECOND, Step, Time};
@@ -153,6 +153,7 @@ impl LeaseClient {
         if !s10::permits(word(method), &path, net) {
             return self.back(Ok((403, String::new())), 30 * MS, net);
         }
+        l4::asks(&self.holder, method, &body, net);
         if api.faults == Rate::Off || !self.prng.chance(1, 4) {
             let answer = api.leases.answer(method, &body, net.now);
             if method == Method::Get && api.restores.happens_rarely(&mut self.prng) {

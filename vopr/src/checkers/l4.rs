@@ -1,16 +1,35 @@
 //! L4: one that stands by neither pushes nor writes a status; at rest exactly one controller
-//! reigns, all routers have its epoch, and only it writes the Lease, each LEASE_RENEW_PERIOD_MS.
+//! reigns, all routers have its epoch, and only it writes the Lease, each LEASE_RENEW_PERIOD_MS. The
+//! Lease is written as the API server takes it.
 
 use crate::api_server::Api;
 use crate::controller::Process;
+use crate::lease_api::version_in;
+use crate::lease_client::word;
 use crate::network::{MS, Network, Time};
 use crate::router::Router;
+use serval::kube::request::Method;
 use serval::limits::LEASE_RENEW_PERIOD_MS;
 
 /// A controller begins a push or orders a status.
 pub fn acts(process: &Process, what: &str, net: &mut Network) {
     if !process.lease.reigns {
         let text = format!("{} {what} while another one reigns", process.lease.holder);
+        net.trace.violated(net.now, "L4", text);
+    }
+}
+
+/// A request at the Lease. A Lease that is made names no version of one that was (the API server
+/// takes none), and one is changed only as it was read: else two take it at once.
+pub fn asks(holder: &str, method: Method, body: &[u8], net: &mut Network) {
+    let wants = match method {
+        Method::Post => false,
+        Method::Put => true,
+        Method::Get | Method::Patch => return,
+    };
+    let version = version_in(body);
+    if version.is_some() != wants {
+        let text = format!("{holder}: {} names version {version:?}", word(method));
         net.trace.violated(net.now, "L4", text);
     }
 }
