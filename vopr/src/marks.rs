@@ -78,6 +78,7 @@ const CATALOGUE: &[&str] = &[
     "a push is taken: Adopted",
     "a push is taken: Same",
     "a push is taken: Swapped",
+    "a push's last line has no end of its own",
     "a request gets 410",
     "a request gets 429",
     "a request gets 500",
