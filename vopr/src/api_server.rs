@@ -375,8 +375,22 @@ impl Api {
             Some(parts) => parts,
             None => (self.stale(version), 0),
         };
+        if token.is_some() && self.faults.happens(&mut self.prng) {
+            // etcd is compacted between two pages.
+            self.injected.add(Fault::ApiFaults);
+            self.compacted = self.version;
+        }
+        if token.is_some() && at < self.compacted {
+            sometimes("a continue token expires");
+            return answer(conn, 410, &status_json(410, "Expired"), "");
+        }
         let state = self.state_at(kind, at);
-        let limit = if limit == 0 { usize::MAX } else { limit };
+        // A page may hold fewer than were asked for.
+        let limit = match limit {
+            0 => usize::MAX,
+            most if self.prng.chance(1, 2) => most,
+            most => self.prng.range(1, most as u64) as usize,
+        };
         let page: Vec<String> =
             state.iter().skip(from).take(limit).map(|c| c.object.json()).collect();
         let next = from + page.len();

@@ -64,6 +64,7 @@ const CATALOGUE: &[&str] = &[
     "Route parent: ResolvedRefs False BackendNotFound",
     "Route parent: ResolvedRefs False RefNotPermitted",
     "Route parent: ResolvedRefs True ResolvedRefs",
+    "a continue token expires",
     "a drain ends early",
     "a drain ends late",
     "a peer drips",

@@ -52,6 +52,11 @@ impl Shadow {
         self.objects.len() > ADMITTED[self.kind as usize] as usize
     }
 
+    /// Whether a resync runs.
+    pub fn is_listing(&self) -> bool {
+        self.seen.is_some()
+    }
+
     /// Something goes, and may leave a place to one that was refused.
     fn went(&mut self) {
         self.is_behind |= self.is_over();
