@@ -12,7 +12,7 @@ use serval::stdx::Prng;
 /// What it says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lease {
-    version: u64,
+    pub version: u64,
     pub transitions: u64,
     pub holder: String,
 }
@@ -86,6 +86,17 @@ impl Leases {
         self.past.truncate(at);
         true
     }
+}
+
+/// The Lease that an answer brings.
+pub fn read(body: &str) -> Option<Lease> {
+    let document = Parsed::of(body.as_bytes())?;
+    let of = |path: &[&str]| document.root().at(path);
+    Some(Lease {
+        version: of(&["metadata", "resourceVersion"])?.str()?.parse().ok()?,
+        transitions: of(&["spec", "leaseTransitions"])?.int()? as u64,
+        holder: of(&["spec", "holderIdentity"])?.str()?.to_string(),
+    })
 }
 
 /// The resourceVersion that a body has.

@@ -114,6 +114,7 @@ const CATALOGUE: &[&str] = &[
     "an object is refused in the end",
     "no more statuses go out for now",
     "somebody else writes while a status is worked out",
+    "the Lease is answered with 403",
     "the Lease is answered with 409",
     "the Lease is answered with 429",
     "the Lease is answered with 500",
@@ -123,4 +124,5 @@ const CATALOGUE: &[&str] = &[
     "the Lease is one's own: None",
     "the Lease is one's own: Taken",
     "the Lease's answer is lost",
+    "who stood by reigns again",
 ];
