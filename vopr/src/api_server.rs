@@ -27,6 +27,8 @@ struct Change {
     version: u64,
     deleted: bool,
     added: bool,
+    /// A restored server does not know it.
+    is_lost: bool,
     object: Rc<Object>,
 }
 
@@ -34,6 +36,8 @@ struct Watching {
     kind: Kind,
     /// Sent up to this version.
     at: u64,
+    /// It ends in order then, if that is to arrive.
+    until: Time,
 }
 
 struct Conn {
@@ -51,6 +55,8 @@ pub struct Api {
     pub version: u64,
     /// Watches cannot begin before.
     compacted: u64,
+    /// The version that was saved, to be restored.
+    backup: Option<u64>,
     /// How controllers are set up that watch it.
     pub setup: Setup,
     pub leases: Leases,
@@ -92,6 +98,9 @@ fn status_json(code: u16, reason: &str) -> String {
     format!(r#"{{"kind":"Status","status":"Failure","reason":"{reason}","code":{code}}}"#)
 }
 
+/// A list wants to be newer than the server is.
+const TOO_LARGE: &str = r#"{"kind":"Status","status":"Failure","reason":"Timeout","code":504,"message":"Too large resource version","details":{"causes":[{"reason":"ResourceVersionTooLarge","message":"Too large resource version"}],"retryAfterSeconds":1}}"#;
+
 fn event_line(change: &Change) -> String {
     let kind = match (change.deleted, change.added) {
         (true, _) => "DELETED",
@@ -121,6 +130,7 @@ impl Api {
             history: Vec::new(),
             version: 100,
             compacted: 0,
+            backup: None,
             setup: Setup { controller: CONTROLLER, in_nodes: options.in_nodes, is_foreign: false },
             leases: Leases::default(),
             running: false,
@@ -190,7 +200,28 @@ impl Api {
 
     fn put(&mut self, object: Rc<Object>, added: bool) {
         self.objects.insert(object.key.clone(), object.clone());
-        self.history.push(Change { version: self.version, deleted: false, added, object });
+        let (version, deleted, is_lost) = (self.version, false, false);
+        self.history.push(Change { version, deleted, added, is_lost, object });
+    }
+
+    /// etcd is saved. What is not simulated is written often until it is restored: its version never
+    /// comes to that of today again.
+    pub fn save(&mut self) {
+        if self.backup.is_none() {
+            self.backup = Some(self.version);
+            self.version += 1_000_000;
+        }
+    }
+
+    /// All is as it was saved, the versions to come, too. Whether it was saved.
+    pub fn restore(&mut self) -> bool {
+        let Some(version) = self.backup.take() else { return false };
+        let kept = Kind::ALL.into_iter().flat_map(|kind| self.state_at(kind, version));
+        self.objects = kept.map(|c| (c.object.key.clone(), c.object)).collect();
+        self.history.iter_mut().for_each(|c| c.is_lost |= c.version > version);
+        self.version = version;
+        self.compacted = self.compacted.min(version);
+        true
     }
 
     /// Deletes an object.
@@ -201,6 +232,7 @@ impl Api {
                 version: self.version,
                 deleted: true,
                 added: false,
+                is_lost: false,
                 object,
             });
         }
@@ -238,10 +270,18 @@ impl Api {
         found.next().map(|c| c.object.clone())
     }
 
+    /// Whether the server was restored to an older state than this version of an object.
+    pub fn is_lost(&self, object: &Object) -> bool {
+        let found = self.history.iter().rev();
+        let mut found = found.filter(|c| c.version == object.version && c.object.key == object.key);
+        found.next().is_some_and(|c| c.is_lost)
+    }
+
     /// The objects of a kind as they were at a version.
     fn state_at(&self, kind: Kind, version: u64) -> Vec<Change> {
         let mut state: BTreeMap<&Key, &Change> = BTreeMap::new();
-        for change in self.history.iter().filter(|c| c.object.key.0 == kind) {
+        let known = self.history.iter().filter(|c| c.object.key.0 == kind && !c.is_lost);
+        for change in known {
             if change.version > version {
                 break;
             }
@@ -302,7 +342,7 @@ impl Api {
         let mut conns = core::mem::take(&mut self.conns);
         conns.retain(|end, conn| {
             if conn.watching.is_some() && !conn.close && self.prng.chance(2, 3) {
-                self.go_on(conn);
+                self.go_on(conn, net.now);
             }
             flush(conn, *end, net)
         });
@@ -338,12 +378,20 @@ impl Api {
             };
         }
         let version = get("resourceVersion").and_then(|v| v.parse::<u64>().ok());
-        if get("watch").is_some() {
-            let initial = get("sendInitialEvents").is_some();
-            if initial && !self.has_watch_list {
-                return answer(conn, 422, &status_json(422, "Invalid"), "");
-            }
-            return self.watch(conn, kind, version, initial);
+        let (is_watch, initial) = (get("watch").is_some(), get("sendInitialEvents").is_some());
+        if initial && !self.has_watch_list {
+            return answer(conn, 422, &status_json(422, "Invalid"), "");
+        }
+        if (!is_watch || initial) && version > Some(self.version) {
+            sometimes("a list asks for a version that is to come");
+            return answer(conn, 504, TOO_LARGE, "");
+        }
+        if is_watch {
+            let seconds = get("timeoutSeconds").and_then(|s| s.parse::<u64>().ok());
+            // Now and then its end does not arrive.
+            let seconds = seconds.filter(|_| self.prng.chance(3, 4));
+            let until = seconds.map_or(Time::MAX, |s| net.now + s * SECOND);
+            return self.watch(conn, (kind, version, initial), until);
         }
         let limit = get("limit").and_then(|l| l.parse::<usize>().ok()).unwrap_or(0);
         self.list(conn, kind, version, limit, get("continue"));
@@ -380,6 +428,9 @@ impl Api {
             self.injected.add(Fault::ApiFaults);
             self.compacted = self.version;
         }
+        if at > self.version {
+            return answer(conn, 500, &status_json(500, "InternalError"), "");
+        }
         if token.is_some() && at < self.compacted {
             sometimes("a continue token expires");
             return answer(conn, 410, &status_json(410, "Expired"), "");
@@ -407,7 +458,12 @@ impl Api {
         answer(conn, 200, &body, "");
     }
 
-    fn watch(&mut self, conn: &mut Conn, kind: Kind, version: Option<u64>, initial: bool) {
+    fn watch(
+        &mut self,
+        conn: &mut Conn,
+        (kind, version, initial): (Kind, Option<u64>, bool),
+        until: Time,
+    ) {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         if initial {
             self.lists += 1;
@@ -420,7 +476,7 @@ impl Api {
                 chunk(&mut conn.output, &event_line(&change));
             }
             chunk(&mut conn.output, &bookmark(at, true));
-            conn.watching = Some(Watching { kind, at });
+            conn.watching = Some(Watching { kind, at, until });
             return;
         }
         let at = version.unwrap_or(self.version);
@@ -436,15 +492,28 @@ impl Api {
             conn.output.extend(b"0\r\n\r\n");
             return;
         }
+        if at > self.version {
+            // It stays silent until then.
+            sometimes("a watch begins in the future");
+        }
         conn.output.extend(head.bytes());
-        conn.watching = Some(Watching { kind, at });
+        conn.watching = Some(Watching { kind, at, until });
     }
 
     /// Sends what changed since, and does faults.
-    fn go_on(&mut self, conn: &mut Conn) {
+    fn go_on(&mut self, conn: &mut Conn, now: Time) {
         let Some(watching) = &mut conn.watching else { return };
         let (kind, at) = (watching.kind, watching.at);
-        let new = self.history.iter().rev().take_while(|c| c.version > at);
+        if now >= watching.until {
+            sometimes("a watch ends with its time");
+            conn.output.extend(b"0\r\n\r\n");
+            conn.watching = None;
+            return;
+        }
+        if at > self.version {
+            return;
+        }
+        let new = self.history.iter().rev().filter(|c| !c.is_lost).take_while(|c| c.version > at);
         let mut new: Vec<Change> = new.filter(|c| c.object.key.0 == kind).cloned().collect();
         new.reverse();
         watching.at = self.version;

@@ -33,11 +33,12 @@ pub enum Fault {
     RouterPauses,
     Strangers,
     Abandoned,
+    StatesRestored,
 }
 
 impl Fault {
     /// All, in the order of their numbers.
-    pub const ALL: [Fault; 30] = [
+    pub const ALL: [Fault; 31] = [
         Fault::TinyPieces,
         Fault::Stalls,
         Fault::Resets,
@@ -68,6 +69,7 @@ impl Fault {
         Fault::RouterPauses,
         Fault::Strangers,
         Fault::Abandoned,
+        Fault::StatesRestored,
     ];
 
     /// What happens each time.
@@ -102,6 +104,7 @@ impl Fault {
             Fault::RouterPauses => "pauses of routers",
             Fault::Strangers => "clients that break rules or hold on",
             Fault::Abandoned => "control planes that end for good",
+            Fault::StatesRestored => "API servers restored to an older state",
             Fault::OverCapacity => "objects refused over capacity",
         }
     }

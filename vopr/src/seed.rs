@@ -84,6 +84,8 @@ pub struct Options {
     pub isolations: Rate,
     /// The Lease is as it was before.
     pub restores: Rate,
+    /// All objects are as they were before, once.
+    pub restored: bool,
     /// Routers are told to end.
     pub drains: Rate,
     /// Wall clocks are set to another time.
@@ -136,6 +138,7 @@ pub const SWITCHES: &[(&str, Switch)] = &[
     ("pauses", |o| o.pauses = Rate::Off),
     ("isolations", |o| o.isolations = Rate::Off),
     ("restores", |o| o.restores = Rate::Off),
+    ("restored", |o| o.restored = false),
     ("drains", |o| o.drains = Rate::Off),
     ("clock_steps", |o| o.clock_steps = Rate::Off),
     ("router_pauses", |o| o.router_pauses = Rate::Off),
@@ -190,6 +193,7 @@ impl Options {
             tight: p.chance(1, 2),
             // What is planted shows by answers: they must come.
             abandoned: p.chance(1, 6) && !canary,
+            restored: p.chance(1, 6),
             still_clocks: false,
             canary,
             until_ms: UNTIL_MS,
@@ -234,6 +238,7 @@ impl Options {
             Fault::Isolations => on(self.isolations),
             Fault::LeaseFaults => on(self.api_faults),
             Fault::Restores => on(self.restores),
+            Fault::StatesRestored => self.restored,
             Fault::Drains => on(self.drains),
             Fault::ClockSteps => on(self.clock_steps),
             Fault::RouterPauses => on(self.router_pauses),

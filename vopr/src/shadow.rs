@@ -94,7 +94,8 @@ impl Shadow {
         let before = self.objects.insert(key.clone(), object);
         self.over_in_resync |= self.is_over();
         match before {
-            Some(old) if old.version > version => {
+            // Unless all of it did.
+            Some(old) if old.version > version && !api.is_lost(&old) => {
                 Err(format!("{key:?} went back from version {} to {version}", old.version))
             }
             _ => Ok(()),

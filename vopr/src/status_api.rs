@@ -158,7 +158,7 @@ fn patch(order: &Order, worked: Worked, api: &mut Api, net: &mut Network) -> Nex
     });
     let addresses = addresses.collect();
     s7::is_of((&order.uid, &read), &object, net);
-    s7::written(&order.key.to_string(), &object.status, &status, wall, net);
+    s7::written(&object, &status, wall, net);
     api.write_status(&object, status, addresses);
     Next::Over(true)
 }

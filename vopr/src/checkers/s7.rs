@@ -21,8 +21,9 @@ struct Said {
     others: Vec<String>,
 }
 
-/// A status is written over another one (empty: none).
-pub fn written(name: &str, before: &str, after: &str, wall: Wall, net: &mut Network) {
+/// A status is written over that of an object (empty: none).
+pub fn written(object: &Object, after: &str, wall: Wall, net: &mut Network) {
+    let (before, name) = (&object.status[..], &object.key);
     let (was, is) = (said(before), said(after));
     let mut wrong = Vec::new();
     if was.others != is.others {
@@ -38,12 +39,14 @@ pub fn written(name: &str, before: &str, after: &str, wall: Wall, net: &mut Netw
         if *time != *stays.map_or(&stamp, |old| &old.1) {
             wrong.push(format!("{place:?} is {status} since {time}, was {old:?}, now {stamp}"));
         }
-        if old.is_some_and(|old| old.2 > *generation) {
+        // Of an object that was restored it may be one that is to come.
+        let observed = old.map(|old| old.2).filter(|&old| old <= object.generation as i64);
+        if observed > Some(*generation) {
             wrong.push(format!("{place:?} observed {old:?}, and now {generation}"));
         }
     }
     for text in wrong {
-        net.trace.violated(net.now, "S7", format!("{name}: {text}"));
+        net.trace.violated(net.now, "S7", format!("{name:?}: {text}"));
     }
 }
 
