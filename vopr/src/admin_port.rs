@@ -265,9 +265,8 @@ impl Place {
                         self.doing = match pushes.updater.finish(writer, |_, _| Ok(())) {
                             Ok(taken) => {
                                 sometimes(&format!("a push is taken: {taken:?}"));
-                                let source = pushes.updater.served().1.name();
-                                let before = (before.epoch, before.generation);
                                 if let Some(header) = &self.offered {
+                                    let source = pushes.updater.served().1.name();
                                     s2::came_from(header, before, source, net);
                                     done.taken.push(header.epoch);
                                 }

@@ -99,7 +99,12 @@ fn status_json(code: u16, reason: &str) -> String {
 }
 
 /// A list wants to be newer than the server is.
-const TOO_LARGE: &str = r#"{"kind":"Status","status":"Failure","reason":"Timeout","code":504,"message":"Too large resource version","details":{"causes":[{"reason":"ResourceVersionTooLarge","message":"Too large resource version"}],"retryAfterSeconds":1}}"#;
+const TOO_LARGE: &str = concat!(
+    r#"{"kind":"Status","status":"Failure","reason":"Timeout","code":504,"#,
+    r#""message":"Too large resource version","details":{"causes":["#,
+    r#"{"reason":"ResourceVersionTooLarge","message":"Too large resource version"}"#,
+    r#"],"retryAfterSeconds":1}}"#
+);
 
 fn event_line(change: &Change) -> String {
     let kind = match (change.deleted, change.added) {
@@ -204,8 +209,8 @@ impl Api {
         self.history.push(Change { version, deleted, added, is_lost, object });
     }
 
-    /// etcd is saved. What is not simulated is written often until it is restored: its version never
-    /// comes to that of today again.
+    /// etcd is saved. What is not simulated is written often until it is restored: so its version
+    /// never comes to that of today again.
     pub fn save(&mut self) {
         if self.backup.is_none() {
             self.backup = Some(self.version);
@@ -505,10 +510,7 @@ impl Api {
         let Some(watching) = &mut conn.watching else { return };
         let (kind, at) = (watching.kind, watching.at);
         if now >= watching.until {
-            sometimes("a watch ends with its time");
-            conn.output.extend(b"0\r\n\r\n");
-            conn.watching = None;
-            return;
+            return end_in_time(conn);
         }
         if at > self.version {
             return;
@@ -572,6 +574,13 @@ impl Api {
             chunk(&mut conn.output, &bookmark(self.version, false));
         }
     }
+}
+
+/// The time that a watch was asked for is over.
+fn end_in_time(conn: &mut Conn) {
+    sometimes("a watch ends with its time");
+    conn.output.extend(b"0\r\n\r\n");
+    conn.watching = None;
 }
 
 /// Writes what fits; false when the connection is over.

@@ -1,7 +1,7 @@
 //! L4: one that stands by neither pushes nor writes a status; at rest exactly one controller
-//! reigns, all routers have its epoch, and only it writes the Lease, each LEASE_RENEW_PERIOD_MS. The
-//! Lease is written as the API server takes it. Who stands by takes over when LEASE_STALE_LOOKS looks
-//! in a row found it unchanged, and the API server answered each.
+//! reigns, all routers have its epoch, and only it writes the Lease, each LEASE_RENEW_PERIOD_MS.
+//! The Lease is written as the API server takes it. Who stands by takes over when LEASE_STALE_LOOKS
+//! looks in a row found it unchanged, and the API server answered each.
 
 use crate::api_server::Api;
 use crate::controller::Process;

@@ -5,6 +5,7 @@
 
 use crate::network::Network;
 use crate::parsed::Parsed;
+use serval::config::Identity;
 use serval::resource::document::Value;
 
 /// What one router must not go behind.
@@ -67,10 +68,12 @@ pub fn header_of(line: &[u8]) -> Option<Header> {
     Some(Header { epoch: number("epoch")?, generation: number("generation")?, source })
 }
 
-/// A push of this header was taken by a router that served (epoch, generation) `before`, and says
-/// that it serves what came from `source`.
-pub fn came_from(header: &Header, before: (u64, u64), source: &str, net: &mut Network) {
-    if before != (header.epoch, header.generation) && header.source != source {
+/// A push of this header was taken by a router that served `before`, and says that it serves what
+/// came from `source`.
+pub fn came_from(header: &Header, before: Identity, source: &str, net: &mut Network) {
+    if (before.epoch, before.generation) != (header.epoch, header.generation)
+        && header.source != source
+    {
         let text = format!("{header:?} was taken, and what is served is said to be of {source}");
         net.trace.violated(net.now, "S2", text);
     }

@@ -117,6 +117,18 @@ impl Sim {
         }
     }
 
+    /// What the final state lacks, and by which checker.
+    fn lacking(&self, wanted: &Table) -> Option<(&'static str, String)> {
+        let lacking = self.routers.iter().find_map(|r| {
+            let lacks = l1::lacks(r, wanted)?;
+            Some(("L1", format!("router {}: {lacks}", r.index)))
+        });
+        let reign = || l4::lacks(self.controllers.processes(), &self.routers, &self.api);
+        let lacking = lacking.or_else(|| Some(("L4", reign()?)));
+        let reached = || self.lacks_addresses(ROUTERS).filter(|_| self.converged.is_none());
+        lacking.or_else(|| Some(("L2", reached()?)))
+    }
+
     /// Looks whether the final state is reached, and stays.
     pub(super) fn converge(&mut self) {
         let heal_at = self.options.until_ms * MS;
@@ -126,14 +138,7 @@ impl Sim {
         let reigning = self.controllers.reigning();
         let pairs = reigning.map_or_else(Pairs::default, |c| c.pairs().clone());
         let wanted = l1::wanted(&self.api, pairs);
-        let lacking = self.routers.iter().find_map(|r| {
-            let lacks = l1::lacks(r, &wanted)?;
-            Some(("L1", format!("router {}: {lacks}", r.index)))
-        });
-        let reign = || l4::lacks(self.controllers.processes(), &self.routers, &self.api);
-        let lacking = lacking.or_else(|| Some(("L4", reign()?)));
-        let reached = || self.lacks_addresses(ROUTERS).filter(|_| self.converged.is_none());
-        let lacking = lacking.or_else(|| Some(("L2", reached()?)));
+        let lacking = self.lacking(&wanted);
         let heard = self.silent_from + HEARD_NO_MORE..self.silent_from + SILENCE;
         if self.calm == Calm::Over && heard.contains(&now) {
             self.check_addresses(ROUTERS - 1);
@@ -141,8 +146,8 @@ impl Sim {
         let swaps = self.routers.iter().map(|r| r.swaps).sum();
         let counted = (self.counts.pushes, self.api.status_writes, swaps);
         let notices_late = self.notices_late();
-        let late = (heal_at + LATE + notices_late).max(self.reached + FOLLOW);
         let within = CONVERGE_WITHIN + notices_late;
+        let late = (heal_at + LATE + notices_late).max(self.reached + FOLLOW);
         match (lacking, self.converged) {
             (None, None) => {
                 let (listeners, rules) = (wanted.listeners.len(), wanted.rules.len());
