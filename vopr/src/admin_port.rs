@@ -29,8 +29,8 @@ struct Place {
     end: EndId,
     machine: Box<Connection>,
     doing: Doing,
-    /// The epoch that the push's header says.
-    offered: Option<u64>,
+    /// The push's header.
+    offered: Option<s2::Header>,
     active: Time,
 }
 
@@ -239,7 +239,9 @@ impl Place {
                     };
                 }
                 Step::Line => {
-                    self.offered = self.offered.or(s2::epoch_of(self.machine.line()));
+                    if self.offered.is_none() {
+                        self.offered = s2::header_of(self.machine.line());
+                    }
                     let is_its = *pushes.pushing == Some(self.end);
                     if is_its
                         && let Err(error) =
@@ -259,10 +261,15 @@ impl Place {
                         self.doing = Doing::Failed(UpdateError::Timeout);
                     }
                     if self.doing == Doing::Push {
+                        let before = pushes.updater.served().0;
                         self.doing = match pushes.updater.finish(writer, |_, _| Ok(())) {
                             Ok(taken) => {
                                 sometimes(&format!("a push is taken: {taken:?}"));
-                                done.taken.extend(self.offered);
+                                if let Some(header) = &self.offered {
+                                    let source = pushes.updater.served().1.name();
+                                    s2::came_from(header, before, source, net);
+                                    done.taken.push(header.epoch);
+                                }
                                 done.changed |= taken != Taken::Same;
                                 Doing::Report
                             }

@@ -27,6 +27,8 @@ struct Change {
     version: u64,
     deleted: bool,
     added: bool,
+    /// A restored server does not know it.
+    is_lost: bool,
     object: Rc<Object>,
 }
 
@@ -36,6 +38,8 @@ struct Watching {
     at: u64,
     /// The bookmark behind the initial events is still to come.
     owes_end: bool,
+    /// It ends in order then, if that is to arrive.
+    until: Time,
 }
 
 struct Conn {
@@ -53,6 +57,8 @@ pub struct Api {
     pub version: u64,
     /// Watches cannot begin before.
     compacted: u64,
+    /// The version that was saved, to be restored.
+    backup: Option<u64>,
     /// How controllers are set up that watch it.
     pub setup: Setup,
     pub leases: Leases,
@@ -96,6 +102,14 @@ fn status_json(code: u16, reason: &str) -> String {
     format!(r#"{{"kind":"Status","status":"Failure","reason":"{reason}","code":{code}}}"#)
 }
 
+/// A list wants to be newer than the server is.
+const TOO_LARGE: &str = concat!(
+    r#"{"kind":"Status","status":"Failure","reason":"Timeout","code":504,"#,
+    r#""message":"Too large resource version","details":{"causes":["#,
+    r#"{"reason":"ResourceVersionTooLarge","message":"Too large resource version"}"#,
+    r#"],"retryAfterSeconds":1}}"#
+);
+
 fn event_line(change: &Change) -> String {
     let kind = match (change.deleted, change.added) {
         (true, _) => "DELETED",
@@ -125,6 +139,7 @@ impl Api {
             history: Vec::new(),
             version: 100,
             compacted: 0,
+            backup: None,
             setup: Setup { controller: CONTROLLER, in_nodes: options.in_nodes, is_foreign: false },
             leases: Leases::default(),
             running: false,
@@ -211,7 +226,28 @@ impl Api {
 
     fn put(&mut self, object: Rc<Object>, added: bool) {
         self.objects.insert(object.key.clone(), object.clone());
-        self.history.push(Change { version: self.version, deleted: false, added, object });
+        let (version, deleted, is_lost) = (self.version, false, false);
+        self.history.push(Change { version, deleted, added, is_lost, object });
+    }
+
+    /// etcd is saved. What is not simulated is written often until it is restored: so its version
+    /// never comes to that of today again.
+    pub fn save(&mut self) {
+        if self.backup.is_none() {
+            self.backup = Some(self.version);
+            self.version += 1_000_000;
+        }
+    }
+
+    /// All is as it was saved, the versions to come, too. Whether it was saved.
+    pub fn restore(&mut self) -> bool {
+        let Some(version) = self.backup.take() else { return false };
+        let kept = Kind::ALL.into_iter().flat_map(|kind| self.state_at(kind, version));
+        self.objects = kept.map(|c| (c.object.key.clone(), c.object)).collect();
+        self.history.iter_mut().for_each(|c| c.is_lost |= c.version > version);
+        self.version = version;
+        self.compacted = self.compacted.min(version);
+        true
     }
 
     /// Deletes an object.
@@ -222,6 +258,7 @@ impl Api {
                 version: self.version,
                 deleted: true,
                 added: false,
+                is_lost: false,
                 object,
             });
         }
@@ -259,10 +296,18 @@ impl Api {
         found.next().map(|c| c.object.clone())
     }
 
+    /// Whether the server was restored to an older state than this version of an object.
+    pub fn is_lost(&self, object: &Object) -> bool {
+        let found = self.history.iter().rev();
+        let mut found = found.filter(|c| c.version == object.version && c.object.key == object.key);
+        found.next().is_some_and(|c| c.is_lost)
+    }
+
     /// The objects of a kind as they were at a version.
     fn state_at(&self, kind: Kind, version: u64) -> Vec<Change> {
         let mut state: BTreeMap<&Key, &Change> = BTreeMap::new();
-        for change in self.history.iter().filter(|c| c.object.key.0 == kind) {
+        let known = self.history.iter().filter(|c| c.object.key.0 == kind && !c.is_lost);
+        for change in known {
             if change.version > version {
                 break;
             }
@@ -323,7 +368,7 @@ impl Api {
         let mut conns = core::mem::take(&mut self.conns);
         conns.retain(|end, conn| {
             if conn.watching.is_some() && !conn.close && self.prng.chance(2, 3) {
-                self.go_on(conn);
+                self.go_on(conn, net.now);
                 let is_gone = net.now < self.no_grants_until;
                 if is_gone && conn.watching.as_ref().is_some_and(|w| w.kind == Kind::Grant) {
                     // What was deleted is told; then the watch ends.
@@ -371,12 +416,20 @@ impl Api {
             };
         }
         let version = get("resourceVersion").and_then(|v| v.parse::<u64>().ok());
-        if get("watch").is_some() {
-            let initial = get("sendInitialEvents").is_some();
-            if initial && !self.has_watch_list {
-                return answer(conn, 422, &status_json(422, "Invalid"), "");
-            }
-            return self.watch(conn, kind, version, initial);
+        let (is_watch, initial) = (get("watch").is_some(), get("sendInitialEvents").is_some());
+        if initial && !self.has_watch_list {
+            return answer(conn, 422, &status_json(422, "Invalid"), "");
+        }
+        if (!is_watch || initial) && version > Some(self.version) {
+            sometimes("a list asks for a version that is to come");
+            return answer(conn, 504, TOO_LARGE, "");
+        }
+        if is_watch {
+            let seconds = get("timeoutSeconds").and_then(|s| s.parse::<u64>().ok());
+            // Now and then its end does not arrive.
+            let seconds = seconds.filter(|_| self.prng.chance(3, 4));
+            let until = seconds.map_or(Time::MAX, |s| net.now + s * SECOND);
+            return self.watch(conn, (kind, version, initial), until);
         }
         let limit = get("limit").and_then(|l| l.parse::<usize>().ok()).unwrap_or(0);
         self.list(conn, kind, version, limit, get("continue"));
@@ -408,8 +461,25 @@ impl Api {
             Some(parts) => parts,
             None => (self.stale(version), 0),
         };
+        if token.is_some() && self.faults.happens(&mut self.prng) {
+            // etcd is compacted between two pages.
+            self.injected.add(Fault::ApiFaults);
+            self.compacted = self.version;
+        }
+        if at > self.version {
+            return answer(conn, 500, &status_json(500, "InternalError"), "");
+        }
+        if token.is_some() && at < self.compacted {
+            sometimes("a continue token expires");
+            return answer(conn, 410, &status_json(410, "Expired"), "");
+        }
         let state = self.state_at(kind, at);
-        let limit = if limit == 0 { usize::MAX } else { limit };
+        // A page may hold fewer than were asked for.
+        let limit = match limit {
+            0 => usize::MAX,
+            most if self.prng.chance(1, 2) => most,
+            most => self.prng.range(1, most as u64) as usize,
+        };
         let page: Vec<String> =
             state.iter().skip(from).take(limit).map(|c| c.object.json()).collect();
         let next = from + page.len();
@@ -426,7 +496,12 @@ impl Api {
         answer(conn, 200, &body, "");
     }
 
-    fn watch(&mut self, conn: &mut Conn, kind: Kind, version: Option<u64>, initial: bool) {
+    fn watch(
+        &mut self,
+        conn: &mut Conn,
+        (kind, version, initial): (Kind, Option<u64>, bool),
+        until: Time,
+    ) {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         if initial {
             self.lists += 1;
@@ -445,7 +520,7 @@ impl Api {
             } else {
                 chunk(&mut conn.output, &bookmark(at, true));
             }
-            conn.watching = Some(Watching { kind, at, owes_end });
+            conn.watching = Some(Watching { kind, at, until, owes_end });
             return;
         }
         let at = version.unwrap_or(self.version);
@@ -461,15 +536,25 @@ impl Api {
             conn.output.extend(b"0\r\n\r\n");
             return;
         }
+        if at > self.version {
+            // It stays silent until then.
+            sometimes("a watch begins in the future");
+        }
         conn.output.extend(head.bytes());
-        conn.watching = Some(Watching { kind, at, owes_end: false });
+        conn.watching = Some(Watching { kind, at, until, owes_end: false });
     }
 
     /// Sends what changed since, and does faults.
-    fn go_on(&mut self, conn: &mut Conn) {
+    fn go_on(&mut self, conn: &mut Conn, now: Time) {
         let Some(watching) = &mut conn.watching else { return };
         let (kind, at, is_initial) = (watching.kind, watching.at, watching.owes_end);
-        let new = self.history.iter().rev().take_while(|c| c.version > at);
+        if now >= watching.until {
+            return end_in_time(conn);
+        }
+        if at > self.version {
+            return;
+        }
+        let new = self.history.iter().rev().filter(|c| !c.is_lost).take_while(|c| c.version > at);
         let mut new: Vec<Change> = new.filter(|c| c.object.key.0 == kind).cloned().collect();
         new.reverse();
         watching.at = self.version;
@@ -543,6 +628,13 @@ impl Api {
             chunk(&mut conn.output, &bookmark(self.version, false));
         }
     }
+}
+
+/// The time that a watch was asked for is over.
+fn end_in_time(conn: &mut Conn) {
+    sometimes("a watch ends with its time");
+    conn.output.extend(b"0\r\n\r\n");
+    conn.watching = None;
 }
 
 /// Writes what fits; false when the connection is over.

@@ -16,6 +16,7 @@ use crate::model::table::Setup;
 use crate::network::{EndId, Event as Due, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::router::{admin_address, clocks, parse, router_of};
 use crate::shadow::Shadow;
+use crate::status_api::Worked;
 use crate::tables::Tables;
 use crate::timeline::{Kind as Mark, Lane};
 use crate::workload::CONTROLLER;
@@ -67,13 +68,15 @@ struct Socket<const OUTPUT: usize> {
 }
 
 /// A status on its way to the API server.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Order {
     pub kind: Kind,
     pub key: Key,
     pub uid: String,
     pub body: String,
     pub due: Time,
+    /// The object was read.
+    pub worked: Option<Worked>,
 }
 
 /// Statuses on their way at most: few, so that full is met.
@@ -92,7 +95,8 @@ impl StatusQueue for Orders<'_> {
             return Err(Full);
         }
         let uid = meta.uid.as_str().to_string();
-        self.out.push(Order { kind, key: meta.key, uid, body: body.to_string(), due: self.due });
+        let (body, due) = (body.to_string(), self.due);
+        self.out.push(Order { kind, key: meta.key, uid, body, due, worked: None });
         Ok(())
     }
 }

@@ -34,11 +34,12 @@ pub enum Fault {
     Strangers,
     Abandoned,
     LesserRouters,
+    StatesRestored,
 }
 
 impl Fault {
     /// All, in the order of their numbers.
-    pub const ALL: [Fault; 31] = [
+    pub const ALL: [Fault; 32] = [
         Fault::TinyPieces,
         Fault::Stalls,
         Fault::Resets,
@@ -70,6 +71,7 @@ impl Fault {
         Fault::Strangers,
         Fault::Abandoned,
         Fault::LesserRouters,
+        Fault::StatesRestored,
     ];
 
     /// What happens each time.
@@ -105,6 +107,7 @@ impl Fault {
             Fault::Strangers => "clients that break rules or hold on",
             Fault::Abandoned => "control planes that end for good",
             Fault::LesserRouters => "routers with less room than the controller thinks",
+            Fault::StatesRestored => "API servers restored to an older state",
             Fault::OverCapacity => "objects refused over capacity",
         }
     }

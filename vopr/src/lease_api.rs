@@ -12,7 +12,7 @@ use serval::stdx::Prng;
 /// What it says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lease {
-    version: u64,
+    pub version: u64,
     pub transitions: u64,
     pub holder: String,
 }
@@ -48,6 +48,8 @@ impl Leases {
     pub fn answer(&mut self, method: Method, body: &[u8], now: Time) -> (u16, String) {
         let Some(held) = self.lease.clone() else {
             return match method {
+                // "resourceVersion should not be set on objects to be created"
+                Method::Post if version_in(body).is_some() => (500, String::new()),
                 Method::Post => (201, self.write(body, now)),
                 _ => (404, String::new()),
             };
@@ -86,9 +88,25 @@ impl Leases {
     }
 }
 
-/// Whether a body has this resourceVersion, or none: then it is written whatever is there.
-fn names(body: &[u8], version: u64) -> bool {
+/// The Lease that an answer brings.
+pub fn read(body: &str) -> Option<Lease> {
+    let document = Parsed::of(body.as_bytes())?;
+    let of = |path: &[&str]| document.root().at(path);
+    Some(Lease {
+        version: of(&["metadata", "resourceVersion"])?.str()?.parse().ok()?,
+        transitions: of(&["spec", "leaseTransitions"])?.int()? as u64,
+        holder: of(&["spec", "holderIdentity"])?.str()?.to_string(),
+    })
+}
+
+/// The resourceVersion that a body has.
+pub fn version_in(body: &[u8]) -> Option<String> {
     let document = Parsed::of(body).expect("a Lease is JSON");
     let named = document.root().at(&["metadata", "resourceVersion"]).and_then(Value::str);
-    named.is_none_or(|named| named == version.to_string())
+    named.filter(|named| !named.is_empty()).map(str::to_string)
+}
+
+/// Whether a body has this resourceVersion, or none: then it is written whatever is there.
+fn names(body: &[u8], version: u64) -> bool {
+    version_in(body).is_none_or(|named| named == version.to_string())
 }

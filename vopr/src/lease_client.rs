@@ -4,8 +4,9 @@
 //! In: the routers' highest epoch, time. Out: requests at the Lease, and what a look changed.
 
 use crate::api_server::Api;
-use crate::checkers::s10;
+use crate::checkers::{l4, s10};
 use crate::faults::Fault;
+use crate::lease_api::{self, Lease};
 use crate::marks::sometimes;
 use crate::network::{Event, MS, Network, Node, SECOND, Step, Time};
 use crate::parsed::Parsed;
@@ -40,6 +41,13 @@ pub struct LeaseClient {
     flight: Flight,
     /// It was the last to be told that the Lease is its own.
     pub reigns: bool,
+    /// The epoch that it took last.
+    epoch: u64,
+    /// While it stands by.
+    looks: Option<l4::Looks>,
+    /// What was asked last, and what was read of the Lease last.
+    asked: Method,
+    read: Option<Lease>,
     prng: Prng,
 }
 
@@ -57,6 +65,10 @@ impl LeaseClient {
             machine,
             flight: Flight::None,
             reigns: false,
+            epoch: 0,
+            looks: None,
+            asked: Method::Get,
+            read: None,
             prng: Prng::new(prng.next_u64()),
         }
     }
@@ -93,6 +105,9 @@ impl LeaseClient {
 
     fn take_answer(&mut self, answer: Result<(u16, String), Trouble>, net: &Network) {
         let now = clocks(net.now);
+        if self.asked == Method::Get {
+            self.read = answer.as_ref().ok().and_then(|(_, body)| lease_api::read(body));
+        }
         let document = answer.as_ref().ok().and_then(|(_, body)| Parsed::of(body.as_bytes()));
         let input = match &answer {
             Ok((status, _)) => {
@@ -112,11 +127,13 @@ impl LeaseClient {
                 Output::Request(request) => {
                     let at = net.now + self.prng.range(MS, 30 * MS);
                     let (method, body) = (request.method, request.body.to_vec());
+                    self.asked = method;
                     self.flight = Flight::There(at, method, path_of(&request.path), body);
                     net.schedule(at, Event::Step(Step::Lease(self.node)));
                 }
                 Output::Done(Ok(held)) => {
                     change = self.reign.found(held, now);
+                    self.looked(change, net);
                     let whose = if matches!(held, Held::Own(_)) { "own" } else { "another's" };
                     let text = format!("{change:?}");
                     let what = text.split('(').next().unwrap_or("");
@@ -125,10 +142,27 @@ impl LeaseClient {
                 Output::Done(Err(_)) => {
                     sometimes("the Lease is not to be had");
                     self.reign.failed(now);
+                    self.looks.iter_mut().for_each(|looks| looks.add(None));
                 }
             }
         }
         change
+    }
+
+    /// It knows whose the Lease is, by what was read last.
+    fn looked(&mut self, change: Change, net: &mut Network) {
+        match change {
+            Change::Taken(epoch) => {
+                if let Some(looks) = self.looks.take() {
+                    sometimes("who stood by reigns again");
+                    looks.taken(&self.holder, self.epoch, self.read.as_ref(), net);
+                }
+                self.epoch = epoch;
+            }
+            Change::Overtaken => self.looks = Some(l4::Looks::default()),
+            Change::None => {}
+        }
+        self.looks.iter_mut().for_each(|looks| looks.add(self.read.clone()));
     }
 
     /// A request is due at the API server, whether the process is awake or not.
@@ -153,6 +187,7 @@ impl LeaseClient {
         if !s10::permits(word(method), &path, net) {
             return self.back(Ok((403, String::new())), 30 * MS, net);
         }
+        l4::asks(&self.holder, method, &body, net);
         if api.faults == Rate::Off || !self.prng.chance(1, 4) {
             let answer = api.leases.answer(method, &body, net.now);
             if method == Method::Get && api.restores.happens_rarely(&mut self.prng) {
@@ -162,7 +197,9 @@ impl LeaseClient {
             return self.back(Ok(answer), 30 * MS, net);
         }
         net.injected.add(Fault::LeaseFaults);
-        let answer = match self.prng.below(5) {
+        let answer = match self.prng.below(7) {
+            // Who may do what is not known for a moment.
+            5 | 6 => Ok((403, String::new())),
             0 => Ok((429, String::new())),
             1 => Ok((500, String::new())),
             2 => Ok((409, String::new())),

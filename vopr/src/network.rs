@@ -97,6 +97,10 @@ pub enum Step {
     Check,
     /// The endpoints of the routers' Service are written.
     Endpoints,
+    /// The API server's state is saved.
+    Save,
+    /// It is as it was saved.
+    Restore,
 }
 
 /// An event on its way. Those of one time happen in the order they were scheduled in.

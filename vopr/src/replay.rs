@@ -3,6 +3,8 @@
 //!
 //! In: published Snapshots. Out: connections to admin ports that push one of them once more.
 
+use crate::checkers::s2;
+use crate::marks::sometimes;
 use crate::network::{EndId, Event, Network, Node, SECOND, SocketEvent, Time};
 use serval::config::Snapshot;
 use serval::config::codec::Encoder;
@@ -33,6 +35,8 @@ struct Push {
     rest: Vec<u8>,
     way: Way,
     next_at: Time,
+    /// What was answered.
+    answer: Vec<u8>,
 }
 
 /// Pushes of the past.
@@ -83,19 +87,55 @@ impl Replays {
             }
             _ => {}
         }
-        let mut rest = request(&lines);
+        if let Some(last) = lines.last_mut()
+            && self.prng.chance(1, 2)
+        {
+            // The end of the last line is the end of the body.
+            sometimes("a push's last line has no end of its own");
+            last.truncate(last.trim_ascii_end().len());
+        }
+        let mut rest = self.request(&lines);
         if way == Way::Torn {
             rest.truncate(self.prng.below(rest.len() as u64) as usize);
         }
         self.sent += 1;
         let end = net.connect(Node::Past, Node::Router(router), address);
-        self.running.insert(end, Push { rest, way, next_at: 0 });
+        self.running.insert(end, Push { rest, way, next_at: 0, answer: Vec::new() });
+    }
+
+    /// A push of these lines: a chunk a line, as the controller sends it, or cut anywhere, or not
+    /// in chunks at all.
+    fn request(&mut self, lines: &[Vec<u8>]) -> Vec<u8> {
+        let head = "POST /routes/update HTTP/1.1\r\nHost: r\r\nConnection: close\r\n";
+        let mut request = head.as_bytes().to_vec();
+        let body = lines.concat();
+        let mut chunks: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+        match self.prng.below(3) {
+            0 => {}
+            1 => {
+                let most = 1 + self.prng.below(2 * u64::from(MAX_RECORD_SIZE_BYTES)) as usize;
+                chunks = body.chunks(most).collect();
+            }
+            _ => {
+                request.extend(format!("Content-Length: {}\r\n\r\n", body.len()).bytes());
+                request.extend(body);
+                return request;
+            }
+        }
+        request.extend(b"Transfer-Encoding: chunked\r\n\r\n");
+        for chunk in chunks {
+            request.extend(format!("{:x}\r\n", chunk.len()).bytes());
+            request.extend(chunk);
+            request.extend(b"\r\n");
+        }
+        request.extend(b"0\r\n\r\n");
+        request
     }
 
     /// Something happened at a socket.
     pub fn on_socket(&mut self, end: EndId, what: SocketEvent, net: &mut Network) {
         let Some(push) = self.running.get_mut(&end) else { return };
-        net.read(end, 1 << 20);
+        push.answer.extend(net.read(end, 1 << 20));
         let mut over = what == SocketEvent::Refused || net.ended(end).is_some();
         let is_dripping = push.way == Way::Drips && push.rest.len() < DRIPS_FROM;
         if !over && !push.rest.is_empty() && net.now >= push.next_at {
@@ -114,6 +154,9 @@ impl Replays {
             }
         }
         if over || push.rest.is_empty() && push.way == Way::Torn {
+            if push.way == Way::Whole {
+                s2::answered(&push.answer, net);
+            }
             self.running.remove(&end);
             net.close(end, false);
         }
@@ -135,18 +178,4 @@ impl Replays {
             net.close(end, false);
         }
     }
-}
-
-/// A push of these lines, as the controller sends it.
-fn request(lines: &[Vec<u8>]) -> Vec<u8> {
-    let mut request = b"POST /routes/update HTTP/1.1\r\nHost: r\r\nConnection: close\r\n\
-        Transfer-Encoding: chunked\r\n\r\n"
-        .to_vec();
-    for line in lines {
-        request.extend(format!("{:x}\r\n", line.len()).bytes());
-        request.extend(line);
-        request.extend(b"\r\n");
-    }
-    request.extend(b"0\r\n\r\n");
-    request
 }

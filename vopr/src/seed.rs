@@ -84,6 +84,8 @@ pub struct Options {
     pub isolations: Rate,
     /// The Lease is as it was before.
     pub restores: Rate,
+    /// All objects are as they were before, once.
+    pub restored: bool,
     /// Routers are told to end.
     pub drains: Rate,
     /// Wall clocks are set to another time.
@@ -138,6 +140,7 @@ pub const SWITCHES: &[(&str, Switch)] = &[
     ("pauses", |o| o.pauses = Rate::Off),
     ("isolations", |o| o.isolations = Rate::Off),
     ("restores", |o| o.restores = Rate::Off),
+    ("restored", |o| o.restored = false),
     ("drains", |o| o.drains = Rate::Off),
     ("clock_steps", |o| o.clock_steps = Rate::Off),
     ("router_pauses", |o| o.router_pauses = Rate::Off),
@@ -194,6 +197,7 @@ impl Options {
             mixed: p.chance(1, 4),
             // What is planted shows by answers: they must come.
             abandoned: p.chance(1, 6) && !canary,
+            restored: p.chance(1, 6),
             still_clocks: false,
             canary,
             until_ms: UNTIL_MS,
@@ -238,6 +242,7 @@ impl Options {
             Fault::Isolations => on(self.isolations),
             Fault::LeaseFaults => on(self.api_faults),
             Fault::Restores => on(self.restores),
+            Fault::StatesRestored => self.restored,
             Fault::Drains => on(self.drains),
             Fault::ClockSteps => on(self.clock_steps),
             Fault::RouterPauses => on(self.router_pauses),

@@ -52,6 +52,11 @@ impl Shadow {
         self.objects.len() > ADMITTED[self.kind as usize] as usize
     }
 
+    /// Whether a resync runs.
+    pub fn is_listing(&self) -> bool {
+        self.seen.is_some()
+    }
+
     /// Something goes, and may leave a place to one that was refused.
     fn went(&mut self) {
         self.is_behind |= self.is_over();
@@ -89,7 +94,8 @@ impl Shadow {
         let before = self.objects.insert(key.clone(), object);
         self.over_in_resync |= self.is_over();
         match before {
-            Some(old) if old.version > version => {
+            // Unless all of it did.
+            Some(old) if old.version > version && !api.is_lost(&old) => {
                 Err(format!("{key:?} went back from version {} to {version}", old.version))
             }
             _ => Ok(()),

@@ -217,6 +217,7 @@ impl Sim {
             self.fail_binds_at_random(1);
         }
         self.start_controller(0);
+        self.plan_restore();
         for (after, event) in [
             (0, Event::Timer(Node::Clients, 0)),
             (SECOND, Event::Timer(Node::Strangers, 0)),
@@ -455,6 +456,8 @@ impl Sim {
             Step::Check if self.alone.is_some() => self.look_after(),
             Step::Check => self.converge(),
             Step::Endpoints => self.write_endpoints(),
+            Step::Save => self.api.save(),
+            Step::Restore => self.restore(),
         }
     }
 

@@ -277,6 +277,9 @@ impl Workload {
         if self.prng.chance(1, 4) {
             return self.retouch(api, now);
         }
+        if self.prng.chance(1, 12) {
+            return self.replace(api, now);
+        }
         let kind = self.of(&[
             Kind::Gateway,
             Kind::Route,
@@ -343,6 +346,16 @@ impl Workload {
             }
         }
         api.apply(key, Spec::Route { parents, hostnames, rules }, now);
+    }
+
+    /// An object goes, and another one gets its name at once, as by `kubectl replace --force`.
+    fn replace(&mut self, api: &mut Api, now: Time) {
+        let kind = self.of(&[Kind::Gateway, Kind::Route, Kind::Route]);
+        let Some(key) = self.live(kind, None, api) else { return };
+        let Some(spec) = api.objects.get(&key).map(|o| o.spec.clone()) else { return };
+        sometimes("an object is made anew");
+        api.delete(&key);
+        api.apply(key, spec, now);
     }
 
     /// Creates an object, or changes it.

@@ -1,17 +1,68 @@
 //! L4: one that stands by neither pushes nor writes a status; at rest exactly one controller
 //! reigns, all routers have its epoch, and only it writes the Lease, each LEASE_RENEW_PERIOD_MS.
+//! The Lease is written as the API server takes it. Who stands by takes over when LEASE_STALE_LOOKS
+//! looks in a row found it unchanged, and the API server answered each.
 
 use crate::api_server::Api;
 use crate::controller::Process;
+use crate::lease_api::{Lease, version_in};
+use crate::lease_client::word;
 use crate::network::{MS, Network, Time};
 use crate::router::Router;
-use serval::limits::LEASE_RENEW_PERIOD_MS;
+use serval::kube::request::Method;
+use serval::limits::{LEASE_RENEW_PERIOD_MS, LEASE_STALE_LOOKS};
 
 /// A controller begins a push or orders a status.
 pub fn acts(process: &Process, what: &str, net: &mut Network) {
     if !process.lease.reigns {
         let text = format!("{} {what} while another one reigns", process.lease.holder);
         net.trace.violated(net.now, "L4", text);
+    }
+}
+
+/// A request at the Lease. A Lease that is made names no version of one that was (the API server
+/// takes none), and one is changed only as it was read: else two take it at once.
+pub fn asks(holder: &str, method: Method, body: &[u8], net: &mut Network) {
+    let wants = match method {
+        Method::Post => false,
+        Method::Put => true,
+        Method::Get | Method::Patch => return,
+    };
+    let version = version_in(body);
+    if version.is_some() != wants {
+        let text = format!("{holder}: {} names version {version:?}", word(method));
+        net.trace.violated(net.now, "L4", text);
+    }
+}
+
+/// What one that stands by found at the Lease, look by look; None: the API server did not say.
+#[derive(Debug, Default)]
+pub struct Looks(Vec<Option<Lease>>);
+
+impl Looks {
+    /// One more look.
+    pub fn add(&mut self, found: Option<Lease>) {
+        self.0.push(found);
+    }
+
+    /// It takes over from who has the Lease in `found`; it had taken `epoch` itself. One that is
+    /// alive has renewed it, unless nobody could: so looks in a row must have found it unchanged.
+    pub fn taken(&self, holder: &str, epoch: u64, found: Option<&Lease>, net: &mut Network) {
+        let Some(found) = found.filter(|l| l.holder != holder && l.transitions > epoch) else {
+            // Its own, or one of a restored API server.
+            return;
+        };
+        let is_same = |look: &&Option<Lease>| look.as_ref() == Some(found);
+        let run = self.0.iter().rev().take_while(is_same).count();
+        // The first of them found it unchanged if the one before did find it so.
+        let before = self.0[..self.0.len() - run].iter().rev().flatten().next();
+        let unchanged = run - usize::from(before != Some(found)).min(run);
+        if unchanged < LEASE_STALE_LOOKS as usize {
+            let looks: Vec<Option<u64>> =
+                self.0.iter().map(|l| Some(l.as_ref()?.version)).collect();
+            let text = format!("{holder} takes over from {found:?}, after {looks:?}");
+            net.trace.violated(net.now, "L4", text);
+        }
     }
 }
 

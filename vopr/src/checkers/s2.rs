@@ -1,7 +1,12 @@
 //! S2: a Snapshot of an older epoch is refused once a newer one was taken: for as long as the
-//! router's process lives, and by its next process, when the state file is whole.
+//! router's process lives, and by its next process, when the state file is whole. One
+//! that is whole is not refused as broken, however its body is cut, and whoever took it says where
+//! it came from.
 
 use crate::network::Network;
+use crate::parsed::Parsed;
+use serval::config::Identity;
+use serval::resource::document::Value;
 
 /// What one router must not go behind.
 #[derive(Debug, Default)]
@@ -43,10 +48,42 @@ impl Fence {
     }
 }
 
-/// The epoch in the header line of a push; None when it is no header.
-pub fn epoch_of(line: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(line).ok().filter(|t| t.contains(r#""snapshot""#))?;
-    let (_, rest) = text.split_once(r#""epoch":"#)?;
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    rest[..digits].parse().ok()
+/// The header line of a push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub epoch: u64,
+    pub generation: u64,
+    source: String,
+}
+
+/// What a line says when it is the header of a push.
+pub fn header_of(line: &[u8]) -> Option<Header> {
+    if !line.starts_with(b"{\"snapshot\"") {
+        return None;
+    }
+    let document = Parsed::of(line)?;
+    let number = |name| document.root().get(name).and_then(Value::int);
+    let number = |name| u64::try_from(number(name)?).ok();
+    let source = document.root().text("source").to_string();
+    Some(Header { epoch: number("epoch")?, generation: number("generation")?, source })
+}
+
+/// A push of this header was taken by a router that served `before`, and says that it serves what
+/// came from `source`.
+pub fn came_from(header: &Header, before: Identity, source: &str, net: &mut Network) {
+    if (before.epoch, before.generation) != (header.epoch, header.generation)
+        && header.source != source
+    {
+        let text = format!("{header:?} was taken, and what is served is said to be of {source}");
+        net.trace.violated(net.now, "S2", text);
+    }
+}
+
+/// A push that was whole is answered, as far as that came.
+pub fn answered(answer: &[u8], net: &mut Network) {
+    if answer.starts_with(b"HTTP/1.1 400 ") {
+        let text = String::from_utf8_lossy(answer);
+        let text = format!("a whole push is answered: {text}");
+        net.trace.violated(net.now, "S2", text);
+    }
 }

@@ -1,6 +1,8 @@
 //! S7: a status write touches own entries only; lastTransitionTime moves on a flip only;
-//! observedGeneration never falls; nothing is written that is so already.
+//! observedGeneration never falls; nothing is written that is so already. It is written to the
+//! object that it was worked out for, as that was read: not to another one of its name.
 
+use crate::model::object::Object;
 use crate::network::Network;
 use crate::parsed::Parsed;
 use crate::workload::CONTROLLER;
@@ -19,8 +21,9 @@ struct Said {
     others: Vec<String>,
 }
 
-/// A status is written over another one (empty: none).
-pub fn written(name: &str, before: &str, after: &str, wall: Wall, net: &mut Network) {
+/// A status is written over that of an object (empty: none).
+pub fn written(object: &Object, after: &str, wall: Wall, net: &mut Network) {
+    let (before, name) = (&object.status[..], &object.key);
     let (was, is) = (said(before), said(after));
     let mut wrong = Vec::new();
     if was.others != is.others {
@@ -36,12 +39,24 @@ pub fn written(name: &str, before: &str, after: &str, wall: Wall, net: &mut Netw
         if *time != *stays.map_or(&stamp, |old| &old.1) {
             wrong.push(format!("{place:?} is {status} since {time}, was {old:?}, now {stamp}"));
         }
-        if old.is_some_and(|old| old.2 > *generation) {
+        // Of an object that was restored it may be one that is to come.
+        let observed = old.map(|old| old.2).filter(|&old| old <= object.generation as i64);
+        if observed > Some(*generation) {
             wrong.push(format!("{place:?} observed {old:?}, and now {generation}"));
         }
     }
     for text in wrong {
-        net.trace.violated(net.now, "S7", format!("{name}: {text}"));
+        net.trace.violated(net.now, "S7", format!("{name:?}: {text}"));
+    }
+}
+
+/// A status that was worked out for the object of this uid, and then for what was `read`, is
+/// written to an object.
+pub fn is_of((uid, read): (&str, &Object), object: &Object, net: &mut Network) {
+    let (is, was) = ((&object.uid[..], object.version), (&read.uid[..], read.version));
+    if is.0 != uid || is != was {
+        let text = format!("{:?}: of {uid}, read as {was:?}, written to {is:?}", object.key);
+        net.trace.violated(net.now, "S7", text);
     }
 }
 

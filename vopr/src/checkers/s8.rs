@@ -1,5 +1,6 @@
 //! S8: of each kind those objects are admitted that are first by (creationTimestamp, namespace,
-//! name), as many as the store takes; one that is not is refused whole, and its status says so.
+//! name), as many as the store takes; one that is not is refused whole, and its status says so. The
+//! store knows each that is there, as one or the other, and none that is gone.
 //! Of Secrets S9 says which are kept.
 
 use crate::api_server::Api;
@@ -10,8 +11,8 @@ use crate::model::table::ours;
 use crate::network::Network;
 use crate::router::parse;
 use serval::config::Snapshot;
-use serval::resource::Stores;
 use serval::resource::document::{Document, Value};
+use serval::resource::{Key, Stores};
 use serval::stdx::zeroed_box;
 use std::rc::Rc;
 
@@ -29,12 +30,24 @@ pub const KINDS: [Kind; 7] = [
     Kind::Grant,
 ];
 
-/// What a store has, the oldest first.
-fn stored(stores: &Stores, kind: Kind) -> Vec<Name> {
+/// What a store knows of a kind.
+#[derive(Debug, Default)]
+struct Known {
+    /// The oldest first.
+    admitted: Vec<Name>,
+    refused: Vec<Name>,
+    /// Refused ones whose names had no room.
+    uncounted: u32,
+}
+
+fn stored(stores: &Stores, kind: Kind) -> Known {
     macro_rules! names {
         ($store:expr) => {{
-            let keys = $store.by_age().map(|handle| $store.meta(handle).key);
-            keys.map(|k| (k.namespace.as_str().to_string(), k.name.as_str().to_string())).collect()
+            let text = |k: Key| (k.namespace.as_str().to_string(), k.name.as_str().to_string());
+            let admitted = $store.by_age().map(|handle| text($store.meta(handle).key)).collect();
+            let (stubs, uncounted) = $store.refused();
+            let refused = stubs.iter().map(|stub| text(stub.meta.key)).collect();
+            Known { admitted, refused, uncounted }
         }};
     }
     match kind {
@@ -62,7 +75,7 @@ fn name(object: &Object) -> Name {
 
 /// What the stores admit, by kind.
 #[derive(Debug)]
-pub struct Admitted([Vec<Name>; 8]);
+pub struct Admitted([Known; 8]);
 
 impl Admitted {
     /// Of a controller's stores.
@@ -71,20 +84,32 @@ impl Admitted {
     }
 
     /// Looks at the store of a kind that was told of `objects`. `is_whole`: none went since the
-    /// last relist while others were refused; else it may hold fewer.
+    /// last relist while others were refused; else it may hold fewer. `is_listing`: a relist runs.
     pub fn check<'o>(
         &self,
         kind: Kind,
         objects: impl Iterator<Item = &'o Rc<Object>>,
-        is_whole: bool,
+        (is_whole, is_listing): (bool, bool),
         net: &mut Network,
     ) {
-        let (got, most) = (&self.0[kind as usize], ADMITTED[kind as usize] as usize);
+        let known = &self.0[kind as usize];
+        let (got, most) = (&known.admitted, ADMITTED[kind as usize] as usize);
         let told: Vec<Name> = in_order(objects, kind).into_iter().map(|o| name(o)).collect();
         let first = &told[..told.len().min(most)];
         let is_some_of = got.len() <= most && got.iter().all(|n| told.contains(n));
         if got != first && (is_whole || !is_some_of) {
             let text = format!("of {kind:?} {got:?} are admitted, the first {most} are {first:?}");
+            net.trace.violated(net.now, "S8", text);
+        }
+        let mut all: Vec<&Name> = got.iter().chain(&known.refused).collect();
+        all.sort();
+        let is_each_once = all.windows(2).all(|two| two[0] != two[1]);
+        let is_told = all.iter().all(|name| told.contains(name));
+        // Without room for all their names some are not known, and how many is counted anew by each
+        // relist.
+        let is_whole = is_listing || known.uncounted > 0 || all.len() == told.len();
+        if !is_each_once || !is_told || !is_whole {
+            let text = format!("of {kind:?} {known:?} are known, {told:?} are there");
             net.trace.violated(net.now, "S8", text);
         }
     }
@@ -99,7 +124,7 @@ impl Admitted {
         for (kind, full) in gateways.chain(routes).chain(pools) {
             let mut parts = full.split('/').map(str::to_string);
             let name = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-            if !self.0[kind as usize].contains(&name) {
+            if !self.0[kind as usize].admitted.contains(&name) {
                 let text = format!("{kind:?} {full} is served, but not admitted");
                 net.trace.violated(net.now, "S8", text);
             }

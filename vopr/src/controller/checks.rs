@@ -55,8 +55,11 @@ impl Process {
         for kind in s8::KINDS {
             let shadow = &self.watchers[kind as usize].shadow;
             match objects {
-                Some(api) => admitted.check(kind, api.objects.values(), true, net),
-                None => admitted.check(kind, shadow.told(), !shadow.is_behind, net),
+                Some(api) => admitted.check(kind, api.objects.values(), (true, false), net),
+                None => {
+                    let how = (!shadow.is_behind, shadow.is_listing());
+                    admitted.check(kind, shadow.told(), how, net);
+                }
             }
         }
         admitted

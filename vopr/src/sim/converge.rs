@@ -12,6 +12,10 @@ const FLAP: Time = 1500 * MS;
 /// The API server is away for so long, once all is calm.
 const AWAY: Time = 9 * SECOND;
 
+/// A watch of a restored API server is silent for so long (KUBE_WATCH_AFTER_FAILURE_MS and
+/// KUBE_WATCH_GRACE_MS), and then its kind is listed.
+const SILENT_WATCH: Time = 20 * SECOND;
+
 impl Sim {
     /// In the calm of the final state something happens that only statuses may follow.
     pub(super) fn disturb(&mut self) {
@@ -33,7 +37,7 @@ impl Sim {
                         let (node, silent) = (Node::Controller(i), Node::Router(ROUTERS - 1));
                         self.net.cut(node, silent, now + SILENCE);
                     }
-                } else if self.api.running {
+                } else if self.is_api_away() {
                     self.net.trace.say(now, "API server goes");
                     self.api.stop(&mut self.net);
                     let back = Event::Step(Step::Restart(Node::Api));
@@ -42,6 +46,17 @@ impl Sim {
                 Calm::Over
             }
         };
+    }
+
+    /// Whether the API server is away for a while in the calm. Not one that was restored: for who
+    /// has not noticed that, it would begin again.
+    fn is_api_away(&self) -> bool {
+        !self.options.in_nodes && !self.options.restored
+    }
+
+    /// How much later all may come, since a watch has to be silent for its whole time.
+    fn notices_late(&self) -> Time {
+        if self.options.restored { SILENT_WATCH } else { 0 }
     }
 
     pub(super) fn lacks_addresses(&self, routers: usize) -> Option<String> {
@@ -71,7 +86,7 @@ impl Sim {
         s8::told(&self.api, &mut self.net);
         l8::at_rest(&mut self.controllers.0, &self.routers, &self.api, &mut self.net);
         if let Some(process) = self.controllers.reigning() {
-            let missed = if self.options.in_nodes { 0 } else { AWAY };
+            let missed = if self.is_api_away() { AWAY } else { 0 };
             l4::renewed(since, process, &self.api, missed, &mut self.net);
         }
         self.is_over = true;
@@ -102,6 +117,18 @@ impl Sim {
         }
     }
 
+    /// What the final state lacks, and by which checker.
+    fn lacking(&self, wanted: &Table) -> Option<(&'static str, String)> {
+        let lacking = self.routers.iter().find_map(|r| {
+            let lacks = l1::lacks(r, wanted)?;
+            Some(("L1", format!("router {}: {lacks}", r.index)))
+        });
+        let reign = || l4::lacks(self.controllers.processes(), &self.routers, &self.api);
+        let lacking = lacking.or_else(|| Some(("L4", reign()?)));
+        let reached = || self.lacks_addresses(ROUTERS).filter(|_| self.converged.is_none());
+        lacking.or_else(|| Some(("L2", reached()?)))
+    }
+
     /// Looks whether the final state is reached, and stays.
     pub(super) fn converge(&mut self) {
         let heal_at = self.options.until_ms * MS;
@@ -111,21 +138,16 @@ impl Sim {
         let reigning = self.controllers.reigning();
         let pairs = reigning.map_or_else(Pairs::default, |c| c.pairs().clone());
         let wanted = l1::wanted(&self.api, pairs);
-        let lacking = self.routers.iter().find_map(|r| {
-            let lacks = l1::lacks(r, &wanted)?;
-            Some(("L1", format!("router {}: {lacks}", r.index)))
-        });
-        let reign = || l4::lacks(self.controllers.processes(), &self.routers, &self.api);
-        let lacking = lacking.or_else(|| Some(("L4", reign()?)));
-        let reached = || self.lacks_addresses(ROUTERS).filter(|_| self.converged.is_none());
-        let lacking = lacking.or_else(|| Some(("L2", reached()?)));
+        let lacking = self.lacking(&wanted);
         let heard = self.silent_from + HEARD_NO_MORE..self.silent_from + SILENCE;
         if self.calm == Calm::Over && heard.contains(&now) {
             self.check_addresses(ROUTERS - 1);
         }
         let swaps = self.routers.iter().map(|r| r.swaps).sum();
         let counted = (self.counts.pushes, self.api.status_writes, swaps);
-        let late = (heal_at + LATE).max(self.reached + FOLLOW);
+        let notices_late = self.notices_late();
+        let within = CONVERGE_WITHIN + notices_late;
+        let late = (heal_at + LATE + notices_late).max(self.reached + FOLLOW);
         match (lacking, self.converged) {
             (None, None) => {
                 let (listeners, rules) = (wanted.listeners.len(), wanted.rules.len());
@@ -148,26 +170,25 @@ impl Sim {
             }
             (None, Some(since)) if self.calm != Calm::Over && now >= since + CALM => {
                 self.disturb();
-                self.reached = now + LATE;
+                self.reached = now + LATE + notices_late;
             }
             (None, Some(since)) => {
                 if now >= since + CLIENTS_STAY {
                     self.clients.stopped = true;
                     self.abuser.stop(&mut self.net);
                 }
-                if now >= since + STAY && self.clients.open() == 0 {
+                let all_noticed = notices_late == 0 || now >= heal_at + within;
+                if now >= since + STAY && self.clients.open() == 0 && all_noticed {
                     self.end(since);
                 }
             }
-            (Some(_), Some(_)) if now < heal_at + LATE => self.converged = None,
-            (Some((checker, lacks)), _)
-                if now >= heal_at + CONVERGE_WITHIN || self.converged.is_some() =>
-            {
+            (Some(_), Some(_)) if now < heal_at + LATE + notices_late => self.converged = None,
+            (Some((checker, lacks)), _) if now >= heal_at + within || self.converged.is_some() => {
                 self.net.trace.violated(now, checker, lacks);
             }
             (Some(_), _) => {}
         }
-        if now > heal_at + CONVERGE_WITHIN + 3 * STAY && !self.is_over {
+        if now > heal_at + within + 3 * STAY && !self.is_over {
             let text = format!("{} clients do not end", self.clients.open());
             self.net.trace.violated(now, "L1", text);
         }

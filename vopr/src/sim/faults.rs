@@ -115,6 +115,34 @@ impl Sim {
         }
     }
 
+    /// etcd may be saved, and restored later.
+    pub(super) fn plan_restore(&mut self) {
+        if self.options.restored {
+            let until = self.options.until_ms * MS;
+            let at = self.prng.range(until / 4, until);
+            let saved = self.prng.range(at / 4, at - at / 8);
+            self.net.schedule(saved, Event::Step(Step::Save));
+            self.net.schedule(at, Event::Step(Step::Restore));
+        }
+    }
+
+    /// The API server goes, and comes back as it was saved.
+    pub(super) fn restore(&mut self) {
+        if self.is_healed || !self.api.restore() {
+            return;
+        }
+        self.net.injected.add(Fault::StatesRestored);
+        let text = format!("all objects are as at version {} again", self.api.version);
+        self.net.trace.say(self.net.now, &text);
+        if self.api.running {
+            self.api.stop(&mut self.net);
+            let at = self.net.now + self.prng.range(50 * MS, 4 * SECOND);
+            self.net.schedule(at, Event::Step(Step::Restart(Node::Api)));
+        }
+        // Who writes endpoints looks what there is.
+        self.write_endpoints_later();
+    }
+
     /// Some port of a router cannot be bound from now on, or none, or all can again.
     pub(super) fn fail_binds_at_random(&mut self, i: usize) {
         let ports = match self.prng.below(5) as usize {
