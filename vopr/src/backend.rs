@@ -347,8 +347,8 @@ impl Backends {
         true
     }
 
-    /// Sometimes puts in the place of an answer what is none, or nothing: then it thinks for long, and
-    /// ends. How long it thinks, if it does so.
+    /// Sometimes puts in the place of an answer what is none, or nothing: then it thinks for long,
+    /// and ends. How long it thinks, if it does so.
     fn spoils(&mut self, conn: &mut Conn, out: &mut Vec<u8>) -> Option<Time> {
         if !self.faults.happens(&mut self.prng) || !self.prng.chance(1, 3) {
             return None;

@@ -1,5 +1,5 @@
 //! Requests that take their time: a body that rests in the middle, of the request or of the answer,
-//! or a backend that thinks. The client says so to the backend in a field; timeouts are the routers'.
+//! or a backend that thinks. The client says so to the backend in a field; routers have timeouts.
 //!
 //! In: numbers. Out: the field, read again. The pauses lie between the limits that rules set
 //! (`workload`) and a router has of its own.
@@ -14,7 +14,7 @@ pub enum Rests {
     InTheRequest,
     BeforeTheAnswer,
     InTheAnswer,
-    /// It becomes a tunnel in which only one side talks, now and then, for longer than one may rest.
+    /// It becomes a tunnel in which only one side talks, for longer than one may rest.
     OnlyClient,
     OnlyBackend,
 }

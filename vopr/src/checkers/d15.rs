@@ -1,6 +1,6 @@
-//! D15: a router gives up neither before the timeouts of the rule that serves a request, and its own
-//! where those say nothing, nor long after them (GEP-1742). Who has time gets the answer, who has
-//! none does not.
+//! D15: a router gives up neither before the timeouts of the rule that serves a request, and its
+//! own where those say nothing, nor long after them (GEP-1742). Who has time gets the answer, who
+//! has none does not.
 //!
 //! In: outcomes, the configurations of that time. The first half is held to always, the second in
 //! the calm, to requests that take their time.
