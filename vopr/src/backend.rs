@@ -5,13 +5,15 @@
 //! while idle, cut in mid-body, reset, answered before the body came.
 
 use crate::abuser;
-use crate::checkers::{d7, d8};
+use crate::checkers::{d4, d7, d8};
 use crate::faults::{Fault, Injected};
-use crate::http::{Message, Next, Reader};
+use crate::http::{Message, Next, Reader, chunked};
 use crate::ledger::{Arrival, Attempt, Ledger, body_of};
+use crate::marks::sometimes;
 use crate::model::lookup::{FROM_BACKEND, Url};
 use crate::model::object::EDITED;
 use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Time};
+use crate::pace::Pace;
 use crate::seed::Rate;
 use crate::tunnel::{Side, Tunnel};
 use serval::stdx::Prng;
@@ -23,6 +25,14 @@ struct Conn {
     /// To be written, from when on.
     output: Vec<u8>,
     ready_at: Time,
+    /// Behind the output: what is written when that has rested for so long.
+    later: Vec<u8>,
+    rest: Time,
+    /// Nobody looked at it since its last request.
+    is_new: bool,
+    /// When it is closed, if it is idle then, and whether by a reset.
+    closes_at: Time,
+    resets: bool,
     /// What happens when the output is out.
     then: Then,
     /// The request that comes was answered early.
@@ -78,6 +88,11 @@ impl Backends {
                 name,
                 output: Vec::new(),
                 ready_at: 0,
+                later: Vec::new(),
+                rest: 0,
+                is_new: false,
+                closes_at: Time::MAX,
+                resets: false,
                 then: Then::GoOn,
                 has_answered: false,
                 ended: false,
@@ -91,7 +106,7 @@ impl Backends {
     /// Time passed.
     pub fn on_timer(&mut self, ledger: &mut Ledger, net: &mut Network) {
         let waits = |c: &Conn| !c.output.is_empty() || c.then != Then::GoOn || c.tunnel.is_some();
-        let due = |c: &Conn| c.ready_at <= net.now && waits(c);
+        let due = |c: &Conn| c.ready_at <= net.now && waits(c) || c.closes_at <= net.now;
         let ends: Vec<EndId> = self.conns.iter().filter(|c| due(c.1)).map(|c| *c.0).collect();
         for end in ends {
             self.serve(end, ledger, net);
@@ -109,6 +124,7 @@ impl Backends {
         }
         let bytes = net.read(end, 1 << 20);
         conn.reader.feed(&bytes);
+        conn.is_new |= !bytes.is_empty();
         conn.ended |= net.ended(end).is_some();
         let mut open = true;
         while open && conn.output.is_empty() && conn.then == Then::GoOn && conn.tunnel.is_none() {
@@ -136,6 +152,7 @@ impl Backends {
                 }
             }
         }
+        d4::limited(&conn.name, conn.reader.message(), net);
         if conn.ready_at <= net.now {
             open &= write(&mut conn, end, net);
         }
@@ -148,6 +165,14 @@ impl Backends {
             // Closed while idle in the router's pool: the race of reuse.
             self.injected.add(Fault::BackendFaults);
             open = false;
+        } else if open && idle && conn.closes_at <= net.now {
+            sometimes("a backend closes what is idle");
+            open = false;
+            if conn.resets {
+                conn.then = Then::Reset;
+            }
+        } else if idle {
+            self.keep_alive(&mut conn, net);
         }
         if conn.ended && conn.output.is_empty() {
             open = false;
@@ -155,6 +180,15 @@ impl Backends {
         match open {
             true => drop(self.conns.insert(end, conn)),
             false => net.close(end, conn.then == Then::Reset),
+        }
+    }
+
+    /// One that came to rest is perhaps closed in a while.
+    fn keep_alive(&mut self, conn: &mut Conn, net: &mut Network) {
+        if core::mem::take(&mut conn.is_new) && self.faults.happens(&mut self.prng) {
+            conn.closes_at = net.now + self.prng.below(3 * SECOND);
+            conn.resets = self.prng.chance(2, 3);
+            net.schedule(conn.closes_at, Event::Timer(Node::Backends, 0));
         }
     }
 
@@ -166,8 +200,9 @@ impl Backends {
         ledger: &mut Ledger,
         net: &mut Network,
     ) -> bool {
-        if self.tunnels_at <= net.now {
-            self.tunnels_at = net.now + self.prng.range(MS, 30 * MS);
+        let pace = if conn.tunnel.as_ref().is_some_and(Tunnel::is_slow) { 10 } else { 1 };
+        if self.tunnels_at <= net.now || self.tunnels_at > net.now + pace * 30 * MS {
+            self.tunnels_at = net.now + pace * self.prng.range(MS, 30 * MS);
             net.schedule(self.tunnels_at, Event::Timer(Node::Backends, 0));
         }
         if conn.ready_at > net.now {
@@ -201,7 +236,11 @@ impl Backends {
         if is_cut {
             self.injected.add(Fault::BackendFaults);
         }
-        conn.tunnel = Some(Tunnel::new(&stamp, Side::Backend, is_cut, &mut self.prng));
+        let mut tunnel = Tunnel::new(&stamp, Side::Backend, is_cut, &mut self.prng);
+        if let Some(talker) = Pace::talker_of(message) {
+            tunnel.only(talker, net.now);
+        }
+        conn.tunnel = Some(tunnel);
         ledger.tunnels.entry(stamp.clone()).or_default().backends += 1;
         let (backend, body) = (conn.name.clone(), Vec::new());
         let (status, described) = (101, None);
@@ -222,7 +261,8 @@ impl Backends {
     ) {
         let stamp = message.field("x-stamp").unwrap_or("").to_string();
         let meant = ledger.requests.get(&stamp);
-        crate::checkers::d4::request_arrived(&stamp, message, meant, &conn.name, net);
+        d4::limited(&conn.name, message, net);
+        d4::request_arrived(&stamp, message, meant, &conn.name, net);
         ledger.arrivals.push(Arrival {
             stamp: stamp.clone(),
             backend: conn.name.clone(),
@@ -294,31 +334,35 @@ impl Backends {
         }
     }
 
-    /// A body in chunks, with a section of trailers.
-    fn chunks(&mut self, body: &[u8], section: &str, out: &mut Vec<u8>) {
-        for piece in body.chunks(1 + self.prng.below(700) as usize) {
-            out.extend(format!("{:x}\r\n", piece.len()).bytes());
-            out.extend(piece);
-            out.extend(b"\r\n");
-        }
-        out.extend(format!("0\r\n{section}\r\n").bytes());
-    }
-
-    /// Sometimes puts in the place of an answer what is none, or nothing: then it thinks for longer
-    /// than anybody waits.
-    fn spoils(&mut self, conn: &mut Conn, out: &mut Vec<u8>) -> bool {
-        if !self.faults.happens(&mut self.prng) || !self.prng.chance(1, 3) {
+    /// Sometimes cuts an answer: without a length only a reset shows that.
+    fn cuts(&mut self, conn: &mut Conn, is_endless: bool, out: &mut Vec<u8>) -> bool {
+        if !self.faults.happens(&mut self.prng) {
             return false;
         }
         self.injected.add(Fault::BackendFaults);
+        let cut = self.prng.range(0, out.len() as u64 - 1) as usize;
+        let resets = is_endless || self.prng.chance(1, 2);
+        conn.then = if resets { Then::Reset } else { Then::Close };
+        out.truncate(cut);
+        true
+    }
+
+    /// Sometimes puts in the place of an answer what is none, or nothing: then it thinks for long,
+    /// and ends. How long it thinks, if it does so.
+    fn spoils(&mut self, conn: &mut Conn, out: &mut Vec<u8>) -> Option<Time> {
+        if !self.faults.happens(&mut self.prng) || !self.prng.chance(1, 3) {
+            return None;
+        }
+        self.injected.add(Fault::BackendFaults);
         out.clear();
-        if self.prng.chance(1, 2) {
+        conn.then = Then::Close;
+        let speaks = self.prng.chance(1, 2);
+        if speaks {
             let broken =
                 ["HTTP/1.1 abc\r\n\r\n", "SSH-2.0-x\r\n", "HTTP/1.1 200 OK\r\nA B: c\r\n\r\n"];
             out.extend(broken[self.prng.below(3) as usize].bytes());
-            conn.then = Then::Close;
         }
-        true
+        Some(if speaks { 0 } else { 10 * SECOND })
     }
 
     /// Answers a request, or its head already.
@@ -331,7 +375,9 @@ impl Backends {
     ) {
         let stamp = message.field("x-stamp").unwrap_or("").to_string();
         let body = self.body(message, &stamp, &conn.name);
-        let status = self.status(message.word(0));
+        let (think, rest) = Pace::of(message);
+        let status = if rest > 0 { 200 } else { self.status(message.word(0)) };
+        let body = if rest > 0 && body.len() < 2 { body_of(&stamp, &conn.name, 200) } else { body };
         let is_head = message.word(0) == "HEAD" || status != 200;
         let mut out = self.interim(&stamp, is_whole).into_bytes();
         let (name, lines) = (&conn.name, d8::lines(false, &mut self.prng));
@@ -356,21 +402,18 @@ impl Backends {
             _ if is_head => {}
             2 => {
                 let section = if is_trailed { d7::section(&stamp) } else { String::new() };
-                self.chunks(&body, &section, &mut out);
+                let most = self.prng.range(1, 700);
+                out.extend(chunked(&body, most, &section, &mut self.prng));
             }
             _ => out.extend(&body),
         }
-        // Without a length a cut shows only by a reset.
-        let mut truncated = false;
-        if out.len() > head_len && self.faults.happens(&mut self.prng) {
-            self.injected.add(Fault::BackendFaults);
-            let cut = self.prng.range(0, out.len() as u64 - 1) as usize;
-            conn.then =
-                if framing == 3 || self.prng.chance(1, 2) { Then::Reset } else { Then::Close };
-            out.truncate(cut);
-            truncated = true;
+        let mut truncated = out.len() > head_len && self.cuts(conn, framing == 3, &mut out);
+        let spoilt = self.spoils(conn, &mut out);
+        truncated |= spoilt.is_some();
+        if rest > 0 && out.len() > head_len {
+            conn.later = out.split_off((head_len + out.len()) / 2);
+            conn.rest = Time::from(rest) * MS;
         }
-        truncated |= self.spoils(conn, &mut out);
         let backend = conn.name.clone();
         let attempts = ledger.attempts.entry(stamp).or_default();
         // RFC 9110 section 8.6: what a 204 says of a length means nothing.
@@ -388,7 +431,8 @@ impl Backends {
             is_trailed,
         });
         conn.output = out;
-        conn.ready_at = net.now + self.wait();
+        let think = Time::from(think) * MS + spoilt.unwrap_or(0);
+        conn.ready_at = net.now + self.wait() + think;
         net.schedule(conn.ready_at, Event::Timer(Node::Backends, 0));
     }
 }
@@ -404,6 +448,11 @@ fn write(conn: &mut Conn, end: EndId, net: &mut Network) -> bool {
     if !conn.output.is_empty() {
         let Some(taken) = net.write(end, &conn.output) else { return false };
         conn.output.drain(..taken);
+    }
+    if conn.output.is_empty() && !conn.later.is_empty() {
+        conn.output = core::mem::take(&mut conn.later);
+        conn.ready_at = net.now + conn.rest;
+        net.schedule(conn.ready_at, Event::Timer(Node::Backends, 0));
     }
     !(conn.output.is_empty() && conn.then != Then::GoOn)
 }

@@ -12,7 +12,7 @@ pub fn tight() -> Capacities {
         &[
             ("MAX_CONNECTIONS", 32),
             ("MAX_IO_BUFFERS", 16),
-            ("MAX_RESPONSE_EDITS", 2),
+            ("MAX_RESPONSE_EDITS", 3),
             ("MAX_TRAILER_BLOCKS", 1),
         ],
     )

@@ -3,15 +3,17 @@
 //! In: where the routers listen, and what they serve. Out: requests for the ledger, answers for the
 //! checkers.
 
+use crate::checkers::d16::{self, Half};
 use crate::checkers::{d7, d8};
 use crate::faults::{Fault, Injected};
-use crate::http::{Message, Next, Reader};
+use crate::http::{Message, Next, Reader, chunked};
 use crate::ledger::{Greeting, Ledger, Request, Response, body_of};
 use crate::marks::sometimes;
 use crate::model::lookup::FROM_CLIENT;
 use crate::model::object::EDITED;
 use crate::model::table::Table;
 use crate::network::{EndId, Ended, Event, MS, Network, Node, SECOND, SocketEvent, Time};
+use crate::pace::{Pace, Rests};
 use crate::seed::{Options, Rate};
 use crate::sim::ROUTERS;
 use crate::target;
@@ -22,12 +24,27 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+/// A client waits for so long at most.
+const PATIENCE: Time = 24 * SECOND;
+/// Clients beside the others whose requests take their time.
+const PATIENT: usize = 4;
+
 /// Hosts that requests name; routes and listeners choose from them too.
 pub const HOSTS: [&str; 6] =
     ["a.example.com", "b.example.com", "x.y.example.com", "a.other.org", "other.org", "c.net"];
 /// Paths of requests.
 pub const PATHS: [&str; 9] =
     ["/", "/a", "/a/", "/a/b", "/a/b/c", "/ab", "/b", "/b/x", "/deep/er/path"];
+
+/// When a client ends its direction behind its last request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shuts {
+    AtOnce,
+    /// So long after it asked.
+    Later(Time),
+    /// When it sees an answer's head.
+    BehindTheHead,
+}
 
 struct Conn {
     router: usize,
@@ -50,6 +67,19 @@ struct Conn {
     head_at: Option<Time>,
     left: u32,
     depth: usize,
+    /// Its last request takes its time.
+    is_patient: bool,
+    /// Of the last request: what is sent behind the rest, and when.
+    later: Vec<u8>,
+    later_at: Time,
+    /// When it ends its direction behind its last request, if it does, and whether it has.
+    shuts: Option<Shuts>,
+    is_shut: bool,
+    /// When its last request was sent, and the last answer was whole.
+    asked_at: Time,
+    answered_at: Time,
+    /// An answer said that the connection closes.
+    was_told: bool,
     is_slow: bool,
     abort_at: Time,
     think_until: Time,
@@ -67,12 +97,15 @@ impl Conn {
     /// What follows a 101.
     fn switch(
         &mut self,
-        stamp: &str,
+        (stamp, pace): (&str, Option<Pace>),
         is_cut: bool,
         ledger: &mut Ledger,
         (prng, net): (&mut Prng, &mut Network),
     ) {
         let mut tunnel = Tunnel::new(stamp, Side::Client, is_cut, prng);
+        if let Some(talker) = pace.and_then(|pace| pace.talker()) {
+            tunnel.only(talker, net.now);
+        }
         tunnel.take(&self.reader.rest(), net);
         ledger.tunnels.entry(stamp.to_string()).or_default().is_open = true;
         self.tunnel = Some(tunnel);
@@ -113,12 +146,89 @@ impl Conn {
         }
     }
 
+    /// Whether it ends its direction now.
+    fn ends_now(&self, now: Time) -> bool {
+        let said = self.left == 0 && self.output.is_empty() && self.later.is_empty();
+        let wants = match self.shuts {
+            None => false,
+            Some(Shuts::AtOnce) => true,
+            Some(Shuts::Later(after)) => now >= self.asked_at + after,
+            Some(Shuts::BehindTheHead) => self.head_at.is_some() || self.waiting.is_empty(),
+        };
+        said && wants && !self.is_shut && self.is_ready()
+    }
+
+    /// Takes a request that is to be sent: its body perhaps a while behind its head.
+    fn put(
+        &mut self,
+        head: Vec<u8>,
+        body: Vec<u8>,
+        prng: &mut Prng,
+        (now, pace): (Time, Option<Pace>),
+    ) {
+        self.asked_at = now;
+        self.output.extend(head);
+        let rests = pace.filter(|pace| pace.rests == Rests::InTheRequest);
+        let (at, pause) = match rests {
+            Some(pace) => (body.len() / 2, Time::from(pace.ms) * MS),
+            None if body.is_empty() || prng.chance(1, 2) => (body.len(), 0),
+            None if prng.chance(1, 2) => (0, prng.below(60 * MS)),
+            None => (prng.below(body.len() as u64) as usize, prng.below(60 * MS)),
+        };
+        self.output.extend(&body[..at]);
+        (self.later, self.later_at) = (body[at..].to_vec(), now + pause);
+    }
+
+    /// Sends what is there, and what is due; then perhaps the end.
+    fn send(&mut self, end: EndId, ledger: &mut Ledger, net: &mut Network) {
+        if self.output.is_empty() && net.now >= self.later_at {
+            self.output = core::mem::take(&mut self.later);
+        }
+        if !self.output.is_empty()
+            && let Some(taken) = net.write(end, &self.output)
+        {
+            self.output.drain(..taken);
+            if self.output.is_empty()
+                && self.later.is_empty()
+                && let Some((stamp, _)) = self.waiting.back()
+                && let Some(request) = ledger.requests.get_mut(stamp)
+            {
+                request.whole_at = net.now;
+            }
+        }
+        if self.ends_now(net.now) {
+            self.is_shut = true;
+            net.shutdown(end);
+        }
+    }
+
+    /// It is over: what is known of one that ended its direction.
+    fn settle(&self, end: EndId, was_told: bool, (ledger, net): (&mut Ledger, &Network)) {
+        let is_answered = self.waiting.is_empty();
+        if self.is_shut && (is_answered || !was_told && !self.is_patient) {
+            ledger.halves.push(Half {
+                router: self.router,
+                stream: end.stream,
+                sent_at: self.asked_at,
+                answered_at: is_answered.then_some(self.answered_at),
+                ended_at: net.now,
+            });
+        }
+    }
+
+    /// It waits for longer than anybody does.
+    fn gives_up(&self, now: Time) -> bool {
+        !self.waiting.is_empty() && now > self.asked_at + PATIENCE
+    }
+
     /// Nothing is left to be asked or answered.
     fn is_done(&self, now: Time) -> bool {
         now >= self.stays_until
+            && (!self.is_shut || now >= self.answered_at + d16::WITHIN + SECOND)
             && self.left == 0
             && self.waiting.is_empty()
             && self.output.is_empty()
+            && self.later.is_empty()
     }
 }
 
@@ -178,9 +288,8 @@ impl Clients {
 
     /// From now on requests are to succeed.
     pub fn heal(&mut self) {
-        if self.is_tight {
-            self.most = 2;
-        }
+        // With those that are patient as many as a router serves at once.
+        self.most = if self.is_tight { 2 } else { self.most.saturating_sub(PATIENT).max(3) };
     }
 
     /// Connections open.
@@ -196,8 +305,13 @@ impl Clients {
         net: &mut Network,
     ) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
-        if !self.stopped && self.conns.len() < self.most && self.prng.chance(1, 3) {
-            self.connect(served, net);
+        let patient = self.conns.values().filter(|c| c.is_patient).count();
+        if !self.stopped && self.conns.len() - patient < self.most && self.prng.chance(1, 3) {
+            self.connect(false, served, net);
+        }
+        let most = if self.is_tight { 1 } else { PATIENT };
+        if !self.stopped && patient < most && self.prng.chance(1, 12) {
+            self.connect(true, served, net);
         }
         let ends: Vec<EndId> = self.conns.keys().copied().collect();
         for end in ends {
@@ -211,7 +325,7 @@ impl Clients {
         outcomes
     }
 
-    fn connect(&mut self, served: &Served<'_>, net: &mut Network) {
+    fn connect(&mut self, is_patient: bool, served: &Served<'_>, net: &mut Network) {
         let router = self.prng.below(ROUTERS as u64) as usize;
         let mut binds: Vec<SocketAddr> = net
             .listening(Node::Router(router))
@@ -232,12 +346,12 @@ impl Clients {
             if random { ["", "nobody.net"][self.prng.below(2) as usize].to_string() } else { host }
         });
         let end = net.connect(Node::Clients, Node::Router(router), address);
-        let aborts = self.faults.happens(&mut self.prng);
-        let is_slow = self.faults.happens(&mut self.prng);
+        let aborts = self.faults.happens(&mut self.prng) && !is_patient;
+        let is_slow = self.faults.happens(&mut self.prng) && !is_patient;
         if aborts || is_slow {
             self.injected.add(Fault::ClientFaults);
         }
-        let is_old = self.prng.chance(1, 12);
+        let is_old = self.prng.chance(1, 12) && !is_patient;
         let mut conn = Conn {
             router,
             address,
@@ -247,23 +361,45 @@ impl Clients {
             server_name,
             secured: None,
             greeting: Vec::new(),
-            upgrades: self.prng.chance(1, 5) && !is_old,
+            upgrades: self.prng.chance(1, 5) && !is_old && !(is_patient && self.is_tight),
             is_old,
             tunnel: None,
             waiting: VecDeque::new(),
             head_at: None,
             left: self.prng.range(1, 12) as u32,
             depth: if self.prng.chance(1, 3) { self.prng.range(2, 5) as usize } else { 1 },
+            is_patient,
+            later: Vec::new(),
+            later_at: 0,
+            shuts: None,
+            is_shut: false,
+            asked_at: net.now,
+            answered_at: net.now,
+            was_told: false,
             is_slow,
             abort_at: if aborts { net.now + self.prng.below(3 * SECOND) } else { Time::MAX },
             think_until: 0,
             stays_until: if self.prng.chance(1, 12) { net.now + 20 * SECOND } else { 0 },
             began: net.now,
         };
-        if is_old {
+        self.choose(&mut conn);
+        self.conns.insert(end, conn);
+    }
+
+    /// How many requests it asks, and how it ends, by its kind.
+    fn choose(&mut self, conn: &mut Conn) {
+        if conn.is_old {
             (conn.left, conn.depth) = (1, 1);
         }
-        self.conns.insert(end, conn);
+        if conn.is_patient {
+            // The first request finds it a place.
+            (conn.left, conn.depth, conn.stays_until) = (2, 1, 0);
+        }
+        if self.prng.chance(1, if conn.is_patient { 3 } else { 6 }) && !conn.upgrades {
+            let later = Shuts::Later(self.prng.below(20 * MS));
+            let all = [Shuts::AtOnce, later, Shuts::BehindTheHead];
+            conn.shuts = Some(all[self.prng.below(3) as usize]);
+        }
     }
 
     /// Something happened at a socket; what was answered.
@@ -295,8 +431,7 @@ impl Clients {
     /// Sends what is to be sent.
     fn act(&mut self, end: EndId, served: &Served<'_>, ledger: &mut Ledger, net: &mut Network) {
         let Some(conn) = self.conns.get_mut(&end) else { return };
-        let too_long =
-            net.now - conn.began > 30 * SECOND || self.stopped && conn.waiting.is_empty();
+        let too_long = net.now - conn.began > 30 * SECOND || self.stopped && !conn.is_shut;
         if net.now >= conn.abort_at || too_long && conn.waiting.is_empty() {
             let conn = self.conns.remove(&end).expect("just looked at");
             let reset = self.prng.chance(1, 2);
@@ -317,6 +452,7 @@ impl Clients {
         }
         if conn.is_ready()
             && conn.waiting.len() < conn.depth
+            && conn.later.is_empty()
             && conn.left > 0
             && net.now >= conn.think_until
         {
@@ -328,23 +464,27 @@ impl Clients {
             let request = request(&mut self.prng, &stamp, conn, &table);
             let closes = conn.left == 0 && self.prng.chance(1, 4);
             let mut request = Request { sent_at: net.now, closes, ..request };
+            if conn.is_patient && conn.left == 0 {
+                request.pace = Some(Pace::pick(request.method, self.is_tight, &mut self.prng));
+                if matches!(request.method, "POST" | "PUT") {
+                    request.body = body_of(&stamp, "request", 300);
+                }
+            }
             if conn.upgrades && conn.left == 0 {
+                request.pace = conn.is_patient.then(|| Pace::tunnel(&mut self.prng));
                 (request.is_upgrade, request.method) = (true, "GET");
                 (request.is_chunked, request.is_trailed) = (false, false);
                 request.closes = false;
                 request.body.clear();
             }
-            conn.output.extend(bytes_of(&request, &mut self.prng));
+            let (head, body) = bytes_of(&request, &mut self.prng);
+            conn.put(head, body, &mut self.prng, (net.now, request.pace));
             conn.waiting.push_back((stamp.clone(), request.method == "HEAD"));
             conn.think_until = net.now + self.prng.below(self.think);
             ledger.stamped = self.next - 1;
             ledger.requests.insert(stamp, request);
         }
-        if !conn.output.is_empty()
-            && let Some(taken) = net.write(end, &conn.output)
-        {
-            conn.output.drain(..taken);
-        }
+        conn.send(end, ledger, net);
     }
 
     fn receive(&mut self, end: EndId, ledger: &mut Ledger, net: &mut Network) -> Vec<Outcome> {
@@ -352,15 +492,15 @@ impl Clients {
         let Some(conn) = self.conns.get_mut(&end).filter(|c| c.tunnel.is_none()) else {
             return outcomes;
         };
-        let ended = net.ended(end);
-        if net.readable(end) == 0 && ended.is_none() && !conn.is_done(net.now) {
+        let (ended, gives_up) = (net.ended(end), conn.gives_up(net.now));
+        if net.readable(end) == 0 && ended.is_none() && !conn.is_done(net.now) && !gives_up {
             return outcomes;
         }
         let most = if conn.is_slow { 40 } else { 1 << 20 };
         let bytes = net.read(end, most);
         conn.feed(&bytes, ledger);
         let ended = net.ended(end);
-        let mut over = false;
+        let mut over = gives_up;
         loop {
             let bodiless = conn.waiting.front().is_some_and(|w| w.1);
             match conn.reader.next(bodiless, ended == Some(Ended::Eof)) {
@@ -371,7 +511,8 @@ impl Clients {
                 }
                 Next::Done(message) => {
                     let at = conn.head_at.take().unwrap_or(net.now);
-                    over |= message.field("connection") == Some("close");
+                    conn.was_told |= message.field("connection") == Some("close");
+                    conn.answered_at = net.now;
                     let Some((stamp, _)) = conn.waiting.pop_front() else {
                         let text = format!("an answer without a request: {}", message.start);
                         // 408 may come to a connection that never finished its head.
@@ -385,7 +526,7 @@ impl Clients {
                     self.answered += 1;
                     if message.status() == 101 {
                         let is_cut = self.faults.happens(&mut self.prng);
-                        conn.switch(&stamp, is_cut, ledger, (&mut self.prng, net));
+                        conn.switch((&stamp, request.pace), is_cut, ledger, (&mut self.prng, net));
                     }
                     let response = response(message, at);
                     outcomes.push(Outcome { request, response: Some(response), was_told: false });
@@ -400,8 +541,10 @@ impl Clients {
         if conn.tunnel.is_some() {
             return outcomes;
         }
+        over |= conn.was_told && !conn.is_shut;
         if over || conn.is_done(net.now) || ended.is_some() {
-            let was_told = over || conn.is_slow;
+            let was_told = over && !gives_up || conn.was_told || conn.is_slow;
+            conn.settle(end, was_told, (ledger, net));
             for (stamp, _) in core::mem::take(&mut conn.waiting) {
                 tunnel::leave(&stamp, ledger);
                 if let Some(request) = ledger.requests.remove(&stamp) {
@@ -464,12 +607,15 @@ fn request(prng: &mut Prng, stamp: &str, conn: &Conn, table: &Table) -> Request 
         is_trailed: is_chunked && prng.chance(1, 2),
         is_upgrade: false,
         is_old: conn.is_old,
+        pace: None,
+        whole_at: Time::MAX,
         closes: false,
         sent_at: 0,
     }
 }
 
-fn bytes_of(request: &Request, prng: &mut Prng) -> Vec<u8> {
+/// Head and body.
+fn bytes_of(request: &Request, prng: &mut Prng) -> (Vec<u8>, Vec<u8>) {
     let Request { method, host, path, query, stamp, .. } = request;
     let mark = if query.is_empty() { "" } else { "?" };
     let version = if request.is_old { "HTTP/1.0" } else { "HTTP/1.1" };
@@ -487,24 +633,21 @@ fn bytes_of(request: &Request, prng: &mut Prng) -> Vec<u8> {
     if request.closes {
         text += "Connection: close\r\n";
     }
-    let mut out;
+    if let Some(pace) = request.pace {
+        text += &pace.line();
+    }
+    let mut out = Vec::new();
     if request.is_chunked {
         text += "Transfer-Encoding: chunked\r\n\r\n";
-        out = text.into_bytes();
-        for piece in request.body.chunks(1 + prng.below(900) as usize) {
-            out.extend(format!("{:x}\r\n", piece.len()).bytes());
-            out.extend(piece);
-            out.extend(b"\r\n");
-        }
         let section = if request.is_trailed { d7::section(stamp) } else { String::new() };
-        out.extend(format!("0\r\n{section}\r\n").bytes());
+        let most = prng.range(1, 900);
+        out.extend(chunked(&request.body, most, &section, prng));
     } else {
         if matches!(*method, "POST" | "PUT") {
             text += &format!("Content-Length: {}\r\n", request.body.len());
         }
         text += "\r\n";
-        out = text.into_bytes();
         out.extend(&request.body);
     }
-    out
+    (text.into_bytes(), out)
 }

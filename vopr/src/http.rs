@@ -3,6 +3,9 @@
 //!
 //! In: bytes, cut anywhere. Out: messages, with their bodies decoded.
 
+use crate::marks::sometimes;
+use serval::stdx::Prng;
+
 /// A message.
 #[derive(Clone, Debug, Default)]
 pub struct Message {
@@ -58,6 +61,34 @@ pub enum Next {
     Done(Message),
     /// Not HTTP.
     Bad(String),
+}
+
+/// Chunk extensions that a recipient ignores (RFC 9112 section 7.1.1).
+const EXTENSIONS: [&str; 4] = [
+    ";x",
+    ";name=value",
+    "; q=\"a b; c\"",
+    ";long=yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
+];
+
+/// A body in chunks, in some messages with extensions, and a section of trailers behind it.
+pub fn chunked(body: &[u8], most: u64, section: &str, prng: &mut Prng) -> Vec<u8> {
+    let extended = prng.chance(1, 4);
+    if extended {
+        sometimes("a chunk has an extension");
+    }
+    let mut extension = || match extended {
+        true => EXTENSIONS[prng.below(EXTENSIONS.len() as u64) as usize],
+        false => "",
+    };
+    let mut out = Vec::new();
+    for piece in body.chunks(most as usize) {
+        out.extend(format!("{:x}{}\r\n", piece.len(), extension()).bytes());
+        out.extend(piece);
+        out.extend(b"\r\n");
+    }
+    out.extend(format!("0{}\r\n{section}\r\n", extension()).bytes());
+    out
 }
 
 /// Reads messages one after the other.

@@ -1,8 +1,10 @@
 //! What clients sent and backends saw and answered, by the stamp of the request: what the
 //! data-plane checkers compare.
 
+use crate::checkers::d16::Half;
 use crate::model::lookup::Url;
 use crate::network::Time;
+use crate::pace::Pace;
 use crate::tunnel::Ends;
 use std::collections::BTreeMap;
 
@@ -29,6 +31,10 @@ pub struct Request {
     pub is_upgrade: bool,
     /// It is of HTTP/1.0.
     pub is_old: bool,
+    /// When the last byte was sent.
+    pub whole_at: Time,
+    /// Where it takes its time.
+    pub pace: Option<Pace>,
     /// The client closes behind the answer.
     pub closes: bool,
     pub sent_at: Time,
@@ -119,6 +125,8 @@ pub struct Ledger {
     pub tunnels_whole: u64,
     /// Answers to hellos that were not judged yet.
     pub greetings: Vec<Greeting>,
+    /// Clients that ended their direction, and were not judged yet.
+    pub halves: Vec<Half>,
 }
 
 /// Bytes that only this stamp has.

@@ -29,6 +29,7 @@ pub mod marks;
 pub mod model;
 pub mod network;
 pub mod observer;
+pub mod pace;
 pub mod parsed;
 pub mod pauses;
 pub mod pipe;

@@ -43,6 +43,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 mod faults;
+mod times;
 
 /// Routers of a run.
 pub const ROUTERS: usize = 2;
@@ -354,6 +355,7 @@ impl Sim {
             let router = &self.routers[greeting.router];
             d9::greeted(&greeting, router, &self.tables, &mut self.net);
         }
+        self.check_halves();
         for mut outcome in outcomes {
             if let Some(response) = &outcome.response {
                 self.sums.proxied += u64::from(response.backend.is_some());
@@ -392,8 +394,9 @@ impl Sim {
                 self.sums.tunnels += u64::from(response.status == 101);
             }
             d1::answered(&outcome, router, &self.tables, &mut self.net);
+            self.check_times(&outcome);
             if let Some(since) = self.converged {
-                let table = self.tables.adopted(router);
+                let table = self.tables.adopted(&self.routers[outcome.request.router]);
                 self.sums.owed += u64::from(l3::answered(&outcome, &table, since, &mut self.net));
                 // Where an abuser keeps endpoints busy a share says nothing.
                 if !self.abuser.is_on || self.abuser.router != outcome.request.router {

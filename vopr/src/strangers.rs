@@ -24,6 +24,9 @@ const MOST: usize = 20;
 /// Larger than a body may be: `MAX_REQUEST_BODY_MIB` is 1 in `capacities`.
 const TOO_LARGE: usize = (1 << 20) + 5000;
 
+/// Bodies of a run that are too large and not announced to be: they take long.
+const FLOODS: u32 = 2;
+
 /// What one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Manner {
@@ -76,6 +79,8 @@ pub struct Strangers {
     conns: BTreeMap<EndId, Conn>,
     prng: Prng,
     rate: Rate,
+    /// Bodies that were too large, and not announced to be.
+    floods: u32,
     pub injected: Injected,
 }
 
@@ -86,6 +91,7 @@ impl Strangers {
             conns: BTreeMap::new(),
             prng: options.child("strangers"),
             rate: options.strangers,
+            floods: 0,
             injected: Injected::default(),
         }
     }
@@ -129,8 +135,19 @@ impl Strangers {
         table: &Table,
         net: &mut Network,
     ) {
+        let mut target = target::pick(&mut self.prng, table, at);
+        if manner == Manner::SendsTooMuch {
+            if self.floods == FLOODS {
+                return;
+            }
+            for _ in 0..8 {
+                if !matches!(target.method, "POST" | "PUT") {
+                    target = target::pick(&mut self.prng, table, at);
+                }
+            }
+            self.floods += u32::from(matches!(target.method, "POST" | "PUT"));
+        }
         self.injected.add(Fault::Strangers);
-        let target = target::pick(&mut self.prng, table, at);
         let mut output = self.bytes(manner, &target);
         let later = if manner == Manner::BreaksTheBody { 5 } else { 0 };
         let goes_on = net.now + self.prng.below(SECOND);
@@ -138,7 +155,10 @@ impl Strangers {
         if hello {
             output.splice(..0, format!("{}\n", target.host).into_bytes());
         }
-        let until = net.now + self.prng.range(SECOND / 2, 15 * SECOND);
+        let mut until = net.now + self.prng.range(SECOND / 2, 15 * SECOND);
+        if manner == Manner::SendsTooMuch {
+            until = net.now + 20 * SECOND;
+        }
         let end = net.connect(Node::Strangers, Node::Router(router), at);
         self.conns.insert(end, Conn { manner, hello, output, later, goes_on, until });
     }

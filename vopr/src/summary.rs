@@ -29,6 +29,9 @@ pub struct Sums {
     pub trailed: u64,
     pub tunnels: u64,
     pub tunnels_whole: u64,
+    /// Requests that took their time, and clients that ended their direction, in the calm.
+    pub timed: u64,
+    pub halves: u64,
     /// Requests that L3 demands an answer of a backend for.
     pub owed: u64,
     /// Of SS, without a control plane.

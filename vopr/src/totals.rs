@@ -73,6 +73,8 @@ impl Totals {
             ("Snapshots compared with the model", true, s.compared),
             ("Secrets whose last good pair stays", healed, s.sums.pairs_kept),
             ("certificateRefs that do not resolve", true, s.sums.ref_problems),
+            ("requests that take their time, in the calm", healed, s.sums.timed),
+            ("clients that end their direction, in the calm", healed, s.sums.halves),
             ("requests that L3 asks for", healed, s.sums.owed),
             ("requests that SS asks for", !healed, s.sums.owed_alone),
             ("crashes", crashes, s.crashes),

@@ -5,11 +5,20 @@
 //! An end of the peer that comes in order says that all its bytes are there.
 
 use crate::ledger::Ledger;
-use crate::network::{EndId, Ended, Network};
+use crate::marks::sometimes;
+use crate::network::{EndId, Ended, MS, Network, SECOND, Time};
 use serval::stdx::Prng;
 
 /// Bytes of a direction at most.
 const MOST: u64 = 6_000;
+
+/// Pieces and bytes of a side that talks now and then: together for longer than a tunnel may rest.
+const PIECES: usize = 26;
+const PIECE: usize = 20;
+/// They take so long at most.
+pub const LONGEST: Time = 26 * SECOND;
+/// `TUNNEL_IDLE_TIMEOUT_MS` in the small shape.
+const LONG: Time = 10 * SECOND;
 
 /// Which end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +61,9 @@ pub struct Tunnel {
     pace: usize,
     /// It ends only behind the peer.
     waits: bool,
+    /// One side talks, now and then: when it does so again.
+    slow: Option<Time>,
+    began: Time,
     /// It resets after so many bytes of its own, which is none of the peer's doing.
     cut_at: usize,
 }
@@ -74,7 +86,21 @@ impl Tunnel {
         let cut_at = if is_cut { prng.below(total as u64 + 1) as usize } else { usize::MAX };
         let pace = [40, 200, 1 << 20][prng.below(3) as usize];
         let waits = side == Side::Backend && prng.chance(1, 2);
-        Tunnel { stamp: stamp.to_string(), side, total, sent: 0, got: 0, pace, waits, cut_at }
+        let (slow, began) = (None, 0);
+        let stamp = stamp.to_string();
+        Tunnel { stamp, side, total, sent: 0, got: 0, pace, waits, slow, began, cut_at }
+    }
+
+    /// Only one side talks, for longer than a tunnel may rest.
+    pub fn only(&mut self, talker: Side, now: Time) {
+        let talks = self.side == talker;
+        (self.total, self.waits) = (if talks { PIECES * PIECE } else { 0 }, !talks);
+        (self.slow, self.began, self.cut_at) = (Some(now), now, usize::MAX);
+    }
+
+    /// Whether it talks now and then only.
+    pub fn is_slow(&self) -> bool {
+        self.slow.is_some()
     }
 
     /// Takes bytes that came.
@@ -108,6 +134,9 @@ impl Tunnel {
         let tells = self.side == Side::Client || !ends.shut[me];
         let is_whole = ended == Some(Ended::Eof) && tells && ends.backends == 1;
         ledger.tunnels_whole += u64::from(is_whole && self.side == Side::Client);
+        if is_whole && self.is_slow() && net.now > self.began + LONG {
+            sometimes("a tunnel lasts in which one side is silent");
+        }
         if is_whole && self.is_early(&ends) {
             let text = format!(
                 "the {:?} of tunnel {} got an end behind {} bytes; {ends:?}",
@@ -119,8 +148,12 @@ impl Tunnel {
         let is_over = ended == Some(Ended::Reset)
             || ended == Some(Ended::Eof) && (self.side == Side::Client || ends.shut[me]);
         let mut open = !is_over;
-        if open && self.sent < self.total.min(self.cut_at) {
-            let most = (self.total.min(self.cut_at) - self.sent).min(700);
+        let left = self.total.min(self.cut_at) - self.sent;
+        if open && left > 0 && self.slow.is_some_and(|at| net.now < at) {
+            // Its next piece is not due.
+        } else if open && left > 0 {
+            let most = if self.slow.is_some() { left.min(PIECE) } else { left.min(700) };
+            self.slow = self.slow.map(|_| net.now + prng.range(300 * MS, 800 * MS));
             let len = prng.range(1, most as u64) as usize;
             let bytes = bytes_of(&self.stamp, self.side, self.sent);
             let bytes: Vec<u8> = bytes.take(len).collect();

@@ -14,6 +14,7 @@ use crate::model::object::*;
 use crate::model::roster::SERVICE;
 use crate::model::secret::{Flaw, Pairs};
 use crate::model::table::{POOL, ServedRule};
+use crate::model::timeouts::Timeouts;
 use crate::network::Time;
 use crate::router::{ADMIN_PORT, admin_address};
 use crate::target;
@@ -323,11 +324,12 @@ impl Workload {
         };
         let index = self.below(rules.len());
         let rule = &mut rules[index];
-        let filters = self.filters(&rule.matches);
+        let (filters, timeouts) = (self.filters(&rule.matches), self.timeouts());
         let value = self.of(&["one", "two", "three"]).to_string();
         if rule.filters.redirect.is_none() && filters.redirect.is_none() {
-            match self.below(4) {
-                0 => rule.filters.request = filters.request,
+            match self.below(5) {
+                0 => rule.timeouts = timeouts,
+                2 => rule.filters.request = filters.request,
                 1 => rule.filters.rewrite = filters.rewrite,
                 _ => rule.filters.response = Some(Edit::Set(value)),
             }
@@ -555,7 +557,20 @@ impl Workload {
         if filters.redirect.is_some() || self.prng.chance(1, 24) {
             backends.clear();
         }
-        Rule { matches, backends, filters }
+        let timeouts = self.timeouts();
+        Rule { matches, backends, filters, timeouts }
+    }
+
+    /// Shorter and longer than what a router has of its own; in half of the rules none.
+    fn timeouts(&mut self) -> Timeouts {
+        if self.prng.chance(1, 2) {
+            return Timeouts::default();
+        }
+        let request = self.of(&[None, Some(0), Some(1500), Some(4000), Some(11_000), Some(61_500)]);
+        let backend = self.of(&[None, None, Some(0), Some(1500), Some(4000), Some(11_000)]);
+        // The CRD's rule.
+        let fits = |ms: &u32| request.is_none_or(|whole| whole == 0 || *ms <= whole);
+        Timeouts { request, backend: backend.filter(fits) }
     }
 
     fn edit(&mut self) -> Option<Edit> {

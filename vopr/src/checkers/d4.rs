@@ -27,6 +27,17 @@ pub fn request_arrived(
     }
 }
 
+/// Longer than that no body may be (`MAX_REQUEST_BODY_MIB` in `capacities`).
+const MOST: usize = 1 << 20;
+
+/// A backend got a request, or what there is of it.
+pub fn limited(backend: &str, message: &Message, net: &mut Network) {
+    let len = message.body.len();
+    if len > MOST {
+        net.trace.violated(net.now, "D4", format!("{backend} got a body of {len} bytes"));
+    }
+}
+
 /// A client got a whole answer.
 pub fn answered(outcome: &Outcome, ledger: &Ledger, net: &mut Network) {
     let (request, Some(response)) = (&outcome.request, &outcome.response) else { return };

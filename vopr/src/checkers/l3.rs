@@ -1,6 +1,7 @@
 //! L3: when faults are healed and the final state is reached, a request to a healthy route
 //! succeeds.
 
+use super::d15;
 use crate::client::Outcome;
 use crate::model::lookup::Answer;
 use crate::model::table::Table;
@@ -26,8 +27,9 @@ pub(super) fn judge(outcome: &Outcome, table: &Table, since: Time) -> (bool, Opt
     if request.sent_at < since + SETTLED || outcome.was_told {
         return (false, None);
     }
+    let has_time = d15::has_time(request, table) == Some(true);
     let healthy = match table.answer(request) {
-        Answer::Backends { may_500, may_503, .. } => !may_500 && !may_503,
+        Answer::Backends { may_500, may_503, .. } => !may_500 && !may_503 && has_time,
         _ => false,
     };
     let response = outcome.response.as_ref();

@@ -3,6 +3,7 @@
 
 use super::l3::SETTLED;
 use crate::client::Outcome;
+use crate::ledger::Attempt;
 use crate::marks::sometimes;
 use crate::model::table::Table;
 use crate::network::{Network, Time};
@@ -18,6 +19,8 @@ pub type Shares = Vec<(String, u64)>;
 #[derive(Debug, Default)]
 pub struct Tally {
     rules: BTreeMap<(usize, Shares), BTreeMap<String, u64>>,
+    /// Until when routers ask an endpoint for something that takes long: then others are preferred.
+    busy: BTreeMap<(usize, String), Time>,
 }
 
 impl Tally {
@@ -35,12 +38,22 @@ impl Tally {
         }
     }
 
+    /// A request that takes its time was sent to these backends, until then.
+    pub fn took_long(&mut self, (router, until): (usize, Time), attempts: &[Attempt]) {
+        self.busy.extend(attempts.iter().map(|a| ((router, a.backend.clone()), until)));
+    }
+
     /// Nobody asks any more; how many endpoints had to be asked.
-    pub fn judge(&self, net: &mut Network) {
+    /// `converged`: as above.
+    pub fn judge(&self, converged: Time, net: &mut Network) {
         for ((router, shares), hits) in &self.rules {
             let all: u64 = hits.values().sum();
             let owed = shares.iter().filter(|(_, share)| all * share / 1_000_000 >= ENOUGH);
             for (name, share) in owed {
+                let until = self.busy.get(&(*router, name.clone()));
+                if until.is_some_and(|&until| until > converged + SETTLED) {
+                    continue;
+                }
                 sometimes("an endpoint is owed requests");
                 if !hits.contains_key(name) {
                     let text = format!(

@@ -5,6 +5,8 @@ pub mod d11;
 pub mod d12;
 pub mod d13;
 pub mod d14;
+pub mod d15;
+pub mod d16;
 pub mod d2;
 pub mod d3;
 pub mod d4;

@@ -4,6 +4,7 @@
 use crate::model::object::{EDITED, Edit, Filters, Match, NewPath, Object, Redirect, Rewrite};
 use crate::model::secret::{Pair, Pairs};
 use crate::model::table::{Served, ServedRule, Setup, Table, derive};
+use crate::model::timeouts::Timeouts;
 use crate::network::Network;
 use serval::config::Snapshot;
 use serval::config::filter::{PathChange, UrlAction, UrlFilter};
@@ -128,10 +129,23 @@ pub fn read(s: &Snapshot) -> Table {
         matches: s.matches.span(r.matches).iter().map(to_match).collect(),
         backends: s.backends.span(r.backends).iter().map(backend).collect(),
         filters: filters(s, r.filter),
+        timeouts: Timeouts {
+            request: timeout(r.request_timeout_ms),
+            backend: timeout(r.backend_timeout_ms),
+        },
     };
     let rules = s.routes.as_slice().iter().map(rule).collect();
     let certificates = (0..s.certificates.len()).map(|index| pair(&index)).collect();
     Table { listeners, certificates, rules }
+}
+
+/// 0 is absent, the largest is none.
+fn timeout(ms: u32) -> Option<u32> {
+    match ms {
+        0 => None,
+        u32::MAX => Some(0),
+        ms => Some(ms),
+    }
 }
 
 /// The filters of a rule.

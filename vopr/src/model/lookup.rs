@@ -2,6 +2,7 @@
 
 use super::object::{Edit, Match, NewPath, Redirect};
 use super::table::{Served, ServedRule, Table, intersect};
+use super::timeouts::Timeouts;
 use crate::io::is_backend;
 use crate::ledger::Request;
 use std::collections::BTreeMap;
@@ -121,6 +122,12 @@ impl Table {
             pool.iter().for_each(|a| *shares.entry(a.to_string()).or_default() += share);
         }
         shares.into_iter().collect()
+    }
+
+    /// The timeouts of the rule for a request, when backends are to answer it.
+    pub fn timeouts(&self, request: &Request) -> Option<Timeouts> {
+        let rule = self.rule(request).ok()?;
+        matches!(rule.answer(request), Answer::Backends { .. }).then_some(rule.timeouts)
     }
 
     /// The rule for a request, or the answer when there is none.

@@ -7,3 +7,4 @@ pub mod object;
 pub mod roster;
 pub mod secret;
 pub mod table;
+pub mod timeouts;

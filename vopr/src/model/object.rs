@@ -3,6 +3,7 @@
 //! Out: their JSON, as a real API server would send it.
 
 use super::secret::{self, Flaw};
+use super::timeouts::Timeouts;
 use std::net::Ipv4Addr;
 
 /// Kinds, in the order of the product's `Kind::ALL`.
@@ -142,6 +143,7 @@ pub struct Rule {
     pub matches: Vec<Match>,
     pub backends: Vec<Backend>,
     pub filters: Filters,
+    pub timeouts: Timeouts,
 }
 
 /// The field that all header modifiers edit.
@@ -369,10 +371,11 @@ impl Rule {
             )
         };
         format!(
-            r#"{{"matches":[{}],"backendRefs":[{}],"filters":[{}]}}"#,
+            r#"{{"matches":[{}],"backendRefs":[{}],"filters":[{}]{}}}"#,
             list(&self.matches, Match::json),
             list(&self.backends, backend),
-            self.filters.json()
+            self.filters.json(),
+            self.timeouts.json()
         )
     }
 }

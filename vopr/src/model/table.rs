@@ -5,6 +5,7 @@
 
 use super::object::*;
 use super::secret::{Pair, Pairs};
+use super::timeouts::Timeouts;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
@@ -35,6 +36,7 @@ pub struct ServedRule {
     /// Endpoints (None: the reference does not resolve) and weight.
     pub backends: Vec<(Option<Vec<SocketAddr>>, u32)>,
     pub filters: Filters,
+    pub timeouts: Timeouts,
 }
 
 /// All of it; rules in order of precedence among equals.
@@ -209,6 +211,7 @@ impl World<'_> {
                 matches,
                 backends: rule.backends.iter().map(backend).collect(),
                 filters: rule.filters.clone(),
+                timeouts: rule.timeouts,
             });
         }
     }
