@@ -92,6 +92,8 @@ pub struct Options {
     pub strangers: Rate,
     /// Routers have room for little at once.
     pub tight: bool,
+    /// Controllers make Snapshots that not all routes fit.
+    pub cramped: bool,
     /// Steps of wall clocks change no clock: the twin of a run, for D14.
     pub still_clocks: bool,
     pub over_capacity: bool,
@@ -141,6 +143,7 @@ pub const SWITCHES: &[(&str, Switch)] = &[
     ("router_pauses", |o| o.router_pauses = Rate::Off),
     ("strangers", |o| o.strangers = Rate::Off),
     ("tight", |o| o.tight = false),
+    ("cramped", |o| o.cramped = false),
     ("over_capacity", |o| o.over_capacity = false),
     ("abandoned", |o| o.abandoned = false),
     ("clock_effects", |o| o.still_clocks = true),
@@ -188,6 +191,7 @@ impl Options {
             router_pauses: Rate::pick(p),
             strangers: Rate::pick(p),
             tight: p.chance(1, 2),
+            cramped: p.chance(1, 4),
             // What is planted shows by answers: they must come.
             abandoned: p.chance(1, 6) && !canary,
             still_clocks: false,

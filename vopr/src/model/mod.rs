@@ -4,6 +4,9 @@
 pub mod certificates;
 pub mod lookup;
 pub mod object;
+pub mod placing;
+pub mod room;
 pub mod roster;
 pub mod secret;
 pub mod table;
+pub mod verdicts;
