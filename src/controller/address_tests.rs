@@ -224,6 +224,39 @@ fn gateways_on_one_port_share_it_by_hostname_and_the_older_keeps_it() {
 }
 
 #[test]
+fn a_listener_that_is_new_waits_beside_one_that_is_served() {
+    let mut cluster = Cluster::new("");
+    cluster.gateway("g", 1, &[(80, "")], &[]);
+    cluster.endpoints(&[(1, true)]);
+    cluster.turn(&[1]);
+    cluster.turn(&[1]);
+    // l1 was not served before, but of the same generation.
+    let programmed = |holds: &str| {
+        format!(
+            r#""conditions":[{{"type":"Programmed","status":"{holds}","observedGeneration":1}}]"#
+        )
+    };
+    let (yes, no) = (programmed("True"), programmed("False"));
+    cluster.take(
+        Kind::Gateway,
+        &format!(
+            r#"{{"metadata":{{"name":"g","namespace":"n","generation":1}},"spec":{{
+            "gatewayClassName":"c","listeners":[{{"name":"l0","port":80,"protocol":"HTTP"}},
+            {{"name":"l1","port":81,"protocol":"HTTP"}}]}},"status":{{{yes},
+            "listeners":[{{"name":"l0",{yes}}},{{"name":"l1",{no}}}]}}}}"#
+        ),
+    );
+    cluster.turn(&[]);
+    assert_eq!(cluster.programmed("g"), "True/Programmed");
+    let (_, listeners) = cluster.status("g").split_once(r#""listeners""#).unwrap();
+    let (first, second) = listeners.split_once(r#""name":"l1""#).unwrap();
+    assert!(first.contains(r#""type":"Programmed","status":"True""#), "{first}");
+    assert!(second.contains(r#""status":"False","reason":"Pending""#), "{second}");
+    cluster.turn(&[1]);
+    assert_eq!(cluster.status("g").matches(r#""reason":"Programmed""#).count(), 3);
+}
+
+#[test]
 fn a_requested_node_must_be_one_with_a_ready_router() {
     let mut cluster = Cluster::new("");
     cluster.gateway("foreign", 1, &[(80, "")], &["192.0.2.1"]);

@@ -199,6 +199,9 @@ fn gateway(
     writer.json.key("listeners").begin_array();
     for (listener, judged) in gateway.listeners.as_slice().iter().zip(listeners) {
         let name = gateway.text.get(listener.name);
+        // What it said stays; one that is new in the Snapshot waits.
+        let kept = listener.programmed_generation;
+        let waits = served == Served::Waiting && kept >= 0 && judged.index.is_some();
         let programmed = state.problem == GatewayProblem::None && (served == Served::Yes || waits);
         let observed = if waits { kept } else { generation };
         let refs = gateway.certificates.span(listener.certificates);

@@ -23,7 +23,7 @@ pub fn routes(stores: &Stores, settings: &Settings, work: &mut Work, out: &mut S
         if !fits {
             mark.undo(out);
         }
-        count_attached(stores, work, fits);
+        count_attached(stores, work);
         work.overflowed.push(!fits).expect("as many as the store holds");
     }
 }
@@ -269,11 +269,9 @@ pub fn attached_listeners(
     })
 }
 
-/// attachedRoutes: routes that attach and are accepted, on invalid listeners too.
-fn count_attached(stores: &Stores, work: &mut Work, fits: bool) {
-    if !fits || !work.decoder.route.unsupported.is_empty() {
-        return;
-    }
+/// attachedRoutes: routes that attach, whether they and the listeners are accepted or not
+/// (ListenerStatus.attachedRoutes).
+fn count_attached(stores: &Stores, work: &mut Work) {
     let mut counted = Table::<u32, 512>::new();
     for index in 0..work.decoder.route.parents.len() {
         let parent = work.decoder.route.parents[index];

@@ -94,6 +94,8 @@ pub struct Listener {
     pub kinds: Span,
     /// tls.certificateRefs: span of [`Gateway::certificates`].
     pub certificates: Span,
+    /// observedGeneration of its own Programmed=True condition; -1 when it is not True.
+    pub programmed_generation: i64,
 }
 
 crate::pack_struct!(Listener {
@@ -105,6 +107,7 @@ crate::pack_struct!(Listener {
     selector,
     kinds,
     certificates,
+    programmed_generation,
 });
 
 /// spec.addresses[] and status.addresses[].
@@ -243,6 +246,7 @@ impl Gateway {
             selector,
             kinds,
             certificates,
+            programmed_generation: -1,
         };
         let pushed = self.listeners.push(listener);
         pushed.map(|_| ()).map_err(too_large("MAX_LISTENERS_PER_GATEWAY"))
@@ -349,15 +353,30 @@ impl Gateway {
             let _ = self.assigned.push(Address { kind, value });
         }
         self.observed = digest::of_status(Self::KIND, status, "");
-        let programmed = status
-            .get("conditions")
-            .iter()
-            .flat_map(|c| c.items())
-            .find(|c| (c.text("type"), c.text("status")) == ("Programmed", "True"));
-        let generation = programmed.and_then(|c| c.get("observedGeneration")).and_then(Value::int);
-        self.programmed_generation = generation.unwrap_or(-1);
+        self.programmed_generation = programmed_generation(status);
         Ok(())
     }
+
+    fn observe_listeners(&mut self, status: Value<'_>) {
+        let Gateway { listeners, text, .. } = self;
+        for said in status.get("listeners").iter().flat_map(|l| l.items()) {
+            let mut own = listeners.as_mut_slice().iter_mut();
+            if let Some(own) = own.find(|l| text.get(l.name) == said.text("name")) {
+                own.programmed_generation = programmed_generation(said);
+            }
+        }
+    }
+}
+
+/// Of a Gateway's status or a listener's: -1 when it is not programmed.
+fn programmed_generation(status: Value<'_>) -> i64 {
+    let programmed = status
+        .get("conditions")
+        .iter()
+        .flat_map(|c| c.items())
+        .find(|c| (c.text("type"), c.text("status")) == ("Programmed", "True"));
+    let generation = programmed.and_then(|c| c.get("observedGeneration")).and_then(Value::int);
+    generation.unwrap_or(-1)
 }
 
 impl Object for Gateway {
@@ -366,7 +385,8 @@ impl Object for Gateway {
     fn decode(&mut self, value: Value<'_>, _controller: &str) -> Result<(), Problem> {
         self.clear();
         self.meta = decode::meta(value, false)?;
-        self.observe(value.get("status").unwrap_or(value.nothing()))?;
+        let status = value.get("status").unwrap_or(value.nothing());
+        self.observe(status)?;
         let spec = value.get("spec").ok_or_else(|| invalid_member(value, "spec", "is required"))?;
         self.class = keep(&mut self.text, required(spec, "gatewayClassName")?)?;
         self.has_parameters = spec.at(&["infrastructure", "parametersRef"]).is_some();
@@ -376,6 +396,7 @@ impl Object for Gateway {
         if self.listeners.is_empty() {
             return Err(invalid_member(spec, "listeners", "must have at least one item"));
         }
+        self.observe_listeners(status);
         for item in array(spec, "addresses", MAX_ADDRESSES_PER_GATEWAY)? {
             let kind = keep(&mut self.text, string(item, "type")?.unwrap_or("IPAddress"))?;
             let value = keep(&mut self.text, string(item, "value")?.unwrap_or(""))?;

@@ -6,12 +6,14 @@
 //! Status writes and the Lease do not come over HTTP: they are calls, with conflicts and delays, of
 //! the same methods and paths.
 
+use crate::capacities::CRAMPED;
 use crate::checkers::s10;
 use crate::faults::{Fault, Injected};
 use crate::http::{Message, Next, Reader};
 use crate::lease_api::Leases;
 use crate::marks::sometimes;
 use crate::model::object::{Key, Kind, Object, Spec};
+use crate::model::room::Room;
 use crate::model::table::Setup;
 use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::seed::{Options, Rate};
@@ -140,7 +142,12 @@ impl Api {
             version: 100,
             compacted: 0,
             backup: None,
-            setup: Setup { controller: CONTROLLER, in_nodes: options.in_nodes, is_foreign: false },
+            setup: Setup {
+                controller: CONTROLLER,
+                in_nodes: options.in_nodes,
+                is_foreign: false,
+                room: if options.cramped { CRAMPED } else { Room::LARGE },
+            },
             leases: Leases::default(),
             running: false,
             since: 0,

@@ -1,9 +1,28 @@
 //! The capacities of simulated processes: small, whatever the shape, so that full is met often.
 
+use crate::model::room::Room;
 use serval::limits::Capacities;
 
 /// Objects that a controller admits, by kind in the order of `model::object::Kind::ALL`.
 pub const ADMITTED: [u32; 8] = [3, 4, 12, 10, 16, 6, 6, 6];
+
+/// The room for routes of [`cramped`].
+pub const CRAMPED: Room = Room { rules: 9, hosts: 20, matches: 11, conditions: 4, backends: 12 };
+
+/// As [`small`], and a Snapshot that not all routes fit, for controllers.
+pub fn cramped() -> Capacities {
+    let Room { rules, hosts, matches, conditions, backends } = CRAMPED;
+    with(
+        small(),
+        &[
+            ("MAX_CONFIG_ROUTES", rules as u32),
+            ("MAX_CONFIG_HOSTS", hosts as u32),
+            ("MAX_CONFIG_MATCHES", matches as u32),
+            ("MAX_CONFIG_CONDITIONS", conditions as u32),
+            ("MAX_CONFIG_BACKENDS", backends as u32),
+        ],
+    )
+}
 
 /// As [`small`], and little room for what runs at once.
 pub fn tight() -> Capacities {

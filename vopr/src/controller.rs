@@ -6,7 +6,7 @@
 mod checks;
 
 use crate::api_server::{Api, api_address};
-use crate::checkers::{l4, l5, s9};
+use crate::checkers::{l4, l5, s9, s11};
 use crate::lease_client::LeaseClient;
 use crate::marks::sometimes;
 use crate::model::object::{Kind as ModelKind, Object};
@@ -112,6 +112,8 @@ pub struct Process {
     setup: Setup,
     /// What the controller must know of the routers.
     routers: Roster,
+    /// What they serve.
+    reports: s11::Reports,
     /// The version of the EndpointSlices that they follow.
     followed: Option<u64>,
     /// The roster that the sockets know.
@@ -206,6 +208,7 @@ impl Process {
             pushes: Sockets::new(node),
             setup,
             routers: Roster::default(),
+            reports: s11::Reports::default(),
             followed: None,
             roster: u64::MAX,
             document: zeroed_box::<Document>(),
@@ -451,6 +454,7 @@ impl Process {
                 let report = Report::read(self.document.root());
                 let report = report.expect("a router's report can be read");
                 self.controller.report(address, &report, now);
+                self.note_report(address, &report, around.net.now);
                 let is_configured = report.source != Source::None;
                 self.routers.heard(address, is_configured, around.net.now);
             }
@@ -465,6 +469,7 @@ impl Process {
         }
         self.roster = self.controller.roster_version();
         let routers = self.controller.routers().iter().map(|r| r.address);
+        self.reports.keep(|address| routers.clone().any(|r| r == *address));
         let now = clocks(net.now);
         self.syncs.fleet.set(routers.clone(), now).expect("as many as the controller has");
         self.pushes.fleet.set(routers, now).expect("as many as the controller has");
@@ -506,6 +511,7 @@ impl Process {
             let report = Report::read(self.document.root()).expect("a report can be read");
             let is_configured = report.source != Source::None;
             self.routers.heard(address, is_configured, around.net.now);
+            self.note_report(address, &report, around.net.now);
             self.controller.push_taken(address, answer.identity, Some(&report), now)
         } else {
             let text = format!("router {address} answered {} to a push", answer.status);

@@ -11,7 +11,7 @@ use crate::checkers::{d12, d13, s2};
 use crate::faults::Fault;
 use crate::io::{Driver, Face, Found, Told};
 use crate::marks::sometimes;
-use crate::model::object::{Endpoint, Kind, Spec};
+use crate::model::object::{Endpoint, Kind, Port, Spec};
 use crate::model::roster::SERVICE;
 use crate::network::{EndId, Ended, Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::timeline::{Kind as Mark, Lane};
@@ -158,12 +158,13 @@ pub fn slice_of(routers: &[Router]) -> ((Kind, String, String), Spec) {
     let endpoint = |r: &Router| {
         let IpAddr::V4(address) = r.address().ip() else { unreachable!("nodes have IPv4") };
         let (serving, terminating) = (r.process.is_some(), r.drain_ends().is_some());
-        Endpoint { address, ready: true, serving, terminating }
+        let (serving, terminating) = (Some(serving), Some(terminating));
+        Endpoint { address, ready: Some(true), serving, terminating }
     };
     let (namespace, service, port) = SERVICE;
     let spec = Spec::Slice {
         service: service.to_string(),
-        ports: vec![(port.to_string(), ADMIN_PORT)],
+        ports: vec![Port::tcp(port, ADMIN_PORT)],
         endpoints: routers.iter().map(endpoint).collect(),
     };
     ((Kind::Slice, namespace.to_string(), service.to_string()), spec)

@@ -96,6 +96,8 @@ pub struct Options {
     pub tight: bool,
     /// Some processes of routers have less room for a Snapshot than the controller thinks.
     pub mixed: bool,
+    /// Controllers make Snapshots that not all routes fit.
+    pub cramped: bool,
     /// Steps of wall clocks change no clock: the twin of a run, for D14.
     pub still_clocks: bool,
     pub over_capacity: bool,
@@ -147,6 +149,7 @@ pub const SWITCHES: &[(&str, Switch)] = &[
     ("strangers", |o| o.strangers = Rate::Off),
     ("tight", |o| o.tight = false),
     ("mixed", |o| o.mixed = false),
+    ("cramped", |o| o.cramped = false),
     ("over_capacity", |o| o.over_capacity = false),
     ("abandoned", |o| o.abandoned = false),
     ("clock_effects", |o| o.still_clocks = true),
@@ -195,6 +198,7 @@ impl Options {
             strangers: Rate::pick(p),
             tight: p.chance(1, 2),
             mixed: p.chance(1, 4),
+            cramped: p.chance(1, 4),
             // What is planted shows by answers: they must come.
             abandoned: p.chance(1, 6) && !canary,
             restored: p.chance(1, 6),

@@ -10,7 +10,7 @@ mod converge;
 use crate::abuser::Abuser;
 use crate::api_server::Api;
 use crate::backend::Backends;
-use crate::capacities::{small, tight};
+use crate::capacities::{cramped, small, tight};
 use crate::checkers::{
     d1, d2, d3, d4, d6, d7, d9, d11, d13, l1, l2, l3, l4, l6, l8, s1, s4, s6, s8,
 };
@@ -234,7 +234,8 @@ impl Sim {
     fn start_controller(&mut self, i: usize) {
         let mut prng = Prng::new(self.prng.next_u64());
         let (node, setup) = (Node::Controller(i), self.api.setup);
-        let process = Process::start(&mut prng, node, ROUTERS, &small(), setup, &mut self.net);
+        let capacities = if self.options.cramped { cramped() } else { small() };
+        let process = Process::start(&mut prng, node, ROUTERS, &capacities, setup, &mut self.net);
         self.controllers.0[i] = Some(process);
     }
 

@@ -6,6 +6,7 @@
 
 use crate::client::{HOSTS, PATHS};
 use crate::io::is_backend;
+use crate::marks::sometimes;
 use crate::model::lookup::matches_host;
 use crate::model::table::{Served, ServedRule, Table};
 use serval::stdx::Prng;
@@ -87,7 +88,9 @@ pub fn pick(prng: &mut Prng, table: &Table, address: SocketAddr) -> Target {
 fn random(prng: &mut Prng) -> Target {
     let mut headers = Vec::new();
     if prng.chance(1, 3) {
-        headers.push(("X-Kind".to_string(), of(prng, &["red", "blue"]).to_string()));
+        for _ in 0..prng.range(1, 2) {
+            headers.push(("X-Kind".to_string(), of(prng, &["red", "blue"]).to_string()));
+        }
     }
     Target {
         method: of(prng, &METHODS),
@@ -118,7 +121,15 @@ fn aim(prng: &mut Prng, target: &mut Target, rule: &ServedRule, hosts: &[&str]) 
     }
     for (name, value) in &wanted.headers {
         target.headers.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
-        target.headers.push((name.clone(), value.clone()));
+        match value.split_once(", ") {
+            Some((first, second)) if prng.chance(2, 3) => {
+                // Lines of a field, whose name may be written otherwise.
+                sometimes("a field comes in several lines");
+                target.headers.push((name.clone(), first.to_string()));
+                target.headers.push((name.to_uppercase(), second.to_string()));
+            }
+            _ => target.headers.push((name.clone(), value.clone())),
+        }
     }
     if let Some((name, value)) = wanted.queries.first() {
         target.query = format!("{name}={value}{}", of(prng, &["", "&w=1"]));
@@ -127,7 +138,8 @@ fn aim(prng: &mut Prng, target: &mut Target, rule: &ServedRule, hosts: &[&str]) 
 
 /// Makes it just miss, or hit another rule.
 fn miss(prng: &mut Prng, target: &mut Target) {
-    match prng.below(5) {
+    match prng.below(6) {
+        5 => target.headers.reverse(),
         0 => target.path.push('x'),
         1 => target.method = of(prng, &METHODS),
         2 => target.headers.clear(),

@@ -21,6 +21,8 @@ use crate::target;
 use serval::stdx::Prng;
 use std::net::{IpAddr, Ipv4Addr};
 
+mod strange;
+
 /// The controllerName that is ours.
 pub const CONTROLLER: &str = "serval.dev/gateway-controller";
 
@@ -81,10 +83,15 @@ impl Workload {
 
     /// What there is at the start.
     pub fn seed(&mut self, api: &mut Api, now: Time) {
-        let class = Spec::Class { controller: CONTROLLER.into() };
-        api.apply((Kind::Class, String::new(), "serval".into()), class, now);
-        let other = Spec::Class { controller: "example.com/other".into() };
-        api.apply((Kind::Class, String::new(), "other".into()), other, now);
+        for (name, controller, parameters) in [
+            ("serval", CONTROLLER, false),
+            ("other", "example.com/other", false),
+            // Ours, but asks for what is not supported.
+            ("tuned", CONTROLLER, true),
+        ] {
+            let class = Spec::Class { controller: controller.into(), parameters };
+            api.apply((Kind::Class, String::new(), name.into()), class, now);
+        }
         for name in &NAMESPACES[..3] {
             let spec = self.spec(Kind::Namespace, "", api);
             api.apply((Kind::Namespace, String::new(), name.to_string()), spec, now);
@@ -101,21 +108,20 @@ impl Workload {
     fn mend(&mut self, is_tls: bool, api: &mut Api, now: Time) {
         let mut places = Vec::new();
         for (key, object) in &api.objects {
-            if let Spec::Gateway { class, listeners } = &object.spec
+            if let Spec::Gateway { class, listeners, wants } = &object.spec
                 && class == "serval"
+                && *wants == Wants::default()
                 && (!is_tls || listeners.iter().filter(|l| is_tls_port(l.port)).count() > 1)
             {
-                places.extend(listeners.iter().map(|l| (key.clone(), l.clone())));
+                let plain = listeners.iter().filter(|l| strange::is_plain(listeners, l));
+                places.extend(plain.map(|l| (key.clone(), l.clone())));
             }
         }
         places.retain(|(_, l)| {
             !matches!(l.allowed, Allowed::Label(..)) && l.certificates.is_empty() != is_tls
         });
-        if places.is_empty() && is_tls {
-            return self.put_secure(api, now);
-        }
         if places.is_empty() {
-            return self.put(Kind::Gateway, api, now);
+            return self.put_plain(is_tls, api, now);
         }
         let (gateway, listener) = self.of(&places);
         let own = gateway.1.clone();
@@ -139,16 +145,23 @@ impl Workload {
         let hosts = HOSTS.into_iter().filter(|h| matches_host(&listener.hostname, h));
         let hosts: Vec<&str> = hosts.collect();
         let hostnames = vec![self.of(&hosts).to_string()];
-        let backend = Backend { namespace: None, name: service.2.clone(), port: 80, weight: 1 };
         let mut rules = rules;
         rules.truncate(1);
         for rule in &mut rules {
             rule.filters.redirect = None;
-            rule.backends = vec![backend.clone()];
+            rule.matches.iter_mut().for_each(|m| m.regex = false);
+            rule.backends = vec![Backend {
+                kind: "Service",
+                namespace: None,
+                name: service.2.clone(),
+                port: 80,
+                weight: 1,
+                filters: self.backend_filters(&rule.matches),
+            }];
         }
         rules.push(self.beside(&own, api));
         let slice_spec = self.slice_of(&service.2, 3);
-        let ports = vec![("http".to_string(), 80)];
+        let ports = vec![Port::tcp("http", 80)];
         for (key, spec) in [
             (service, Spec::Service { ports }),
             (slice, slice_spec),
@@ -164,6 +177,7 @@ impl Workload {
     /// A rule that may redirect, mostly where no other comes before it.
     fn beside(&mut self, own: &str, api: &Api) -> Rule {
         let mut beside = self.rule(own, api);
+        beside.matches.iter_mut().for_each(|m| m.regex = false);
         if beside.matches.is_empty() || self.prng.chance(1, 2) {
             let path = self.of(&["/b", "/deep/er"]).to_string();
             beside.matches = vec![Match { path: Some((false, path)), ..Match::default() }];
@@ -175,8 +189,8 @@ impl Workload {
         beside
     }
 
-    /// Makes a Gateway with two HTTPS listeners out of the first that may be one.
-    fn put_secure(&mut self, api: &mut Api, now: Time) {
+    /// Makes a Gateway with two plain listeners, of HTTPS or HTTP, out of one that is there.
+    fn put_plain(&mut self, is_tls: bool, api: &mut Api, now: Time) {
         let own = self.of(&NAMESPACES[..SECRET_NAMESPACES]).to_string();
         let key = self.live(Kind::Gateway, Some(&own), api);
         let key = key.unwrap_or((Kind::Gateway, own, "gateway0".to_string()));
@@ -184,17 +198,22 @@ impl Workload {
         if !api.objects.contains_key(&key) && count >= self.most(Kind::Gateway) {
             return;
         }
-        let certificates = vec![SecretRef { namespace: None, name: "secret0".to_string() }];
+        let (port, protocol) = if is_tls { (443, "HTTPS") } else { (80, "HTTP") };
+        let mut certificates = vec![SecretRef { namespace: None, name: "secret0".to_string() }];
+        certificates.retain(|_| is_tls);
         let hostnames = [self.of(&["", "*.example.com"]), self.of(&["a.example.com", "other.org"])];
         let listener = |(index, hostname): (usize, &str)| Listener {
             name: format!("l{index}"),
-            port: 443,
+            port,
+            protocol,
             hostname: hostname.to_string(),
             allowed: Allowed::All,
+            kinds: Vec::new(),
             certificates: certificates.clone(),
         };
         let listeners = hostnames.into_iter().enumerate().map(listener).collect();
-        api.apply(key, Spec::Gateway { class: "serval".into(), listeners }, now);
+        let wants = Wants::default();
+        api.apply(key, Spec::Gateway { class: "serval".into(), listeners, wants }, now);
     }
 
     /// Now and then another pair in a Secret of a Gateway's own namespace, or one that cannot be
@@ -212,7 +231,7 @@ impl Workload {
         }
         keys.retain(|key| NAMESPACES[..SECRET_NAMESPACES].contains(&key.1.as_str()));
         if keys.is_empty() {
-            return self.put_secure(api, now);
+            return self.put_plain(true, api, now);
         }
         let key = self.of(&keys);
         let before = api.objects.get(&key).map(|o| o.spec.clone());
@@ -333,6 +352,10 @@ impl Workload {
                 1 => rule.filters.rewrite = filters.rewrite,
                 _ => rule.filters.response = Some(Edit::Set(value)),
             }
+            let own = self.backend_filters(&rule.matches);
+            if let Some(backend) = rule.backends.first_mut() {
+                backend.filters = own;
+            }
         }
         for backend in rules[index].backends.clone() {
             let namespace = backend.namespace.unwrap_or_else(|| key.1.clone());
@@ -411,13 +434,7 @@ impl Workload {
         match kind {
             Kind::Gateway => self.gateway(namespace, api),
             Kind::Route => self.route(namespace, api),
-            Kind::Service => {
-                let mut ports = vec![("http".to_string(), 80)];
-                if self.prng.chance(1, 4) {
-                    ports.push(("alt".to_string(), 81));
-                }
-                Spec::Service { ports }
-            }
+            Kind::Service => Spec::Service { ports: self.ports() },
             Kind::Slice => self.slice(namespace, api),
             Kind::Secret => {
                 let flaw = self.of(&Flaw::ALL);
@@ -460,12 +477,18 @@ impl Workload {
         let mut listeners: Vec<Listener> = Vec::new();
         // All Gateways' together fit a Snapshot.
         let mut refs_left = 3;
+        let mut ports: Vec<u16> = Vec::new();
         for index in 0..self.prng.range(1, 3) {
-            let hostname = self.of(&["", "", "*.example.com", "a.example.com", "other.org"]);
+            let wild = self.of(&["*.example.com", "*.example.com", "*.y.example.com"]);
+            let hostname = self.of(&["", "", wild, "a.example.com", "other.org"]);
             let (hostname, port) = (hostname.to_string(), self.of(&[80, 80, 8080, 443, 443]));
-            if listeners.iter().any(|l| l.hostname == hostname && l.port == port) {
+            // At most two ports, so that all binds fit a Snapshot.
+            let is_third = ports.len() > 1 && !ports.contains(&port);
+            if is_third || listeners.iter().any(|l| l.hostname == hostname && l.port == port) {
                 continue;
             }
+            ports.push(port);
+            ports.dedup();
             let allowed = match self.below(4) {
                 0 => Allowed::Same,
                 1 => Allowed::Label("tier".into(), "front".into()),
@@ -477,11 +500,19 @@ impl Workload {
                 false => Vec::new(),
             };
             refs_left -= certificates.len() as u64;
-            let name = format!("l{index}");
-            listeners.push(Listener { name, port, hostname, allowed, certificates });
+            listeners.push(Listener {
+                name: format!("l{index}"),
+                port,
+                protocol: if is_tls_port(port) { "HTTPS" } else { "HTTP" },
+                hostname,
+                allowed,
+                kinds: self.kinds(),
+                certificates,
+            });
         }
-        let class = if self.prng.chance(1, 10) { "other" } else { "serval" };
-        Spec::Gateway { class: class.into(), listeners }
+        self.add_intruder(&mut listeners, refs_left);
+        let class = if self.prng.chance(1, 10) { self.of(&["other", "tuned"]) } else { "serval" };
+        Spec::Gateway { class: class.into(), listeners, wants: self.wants(api.setup.in_nodes) }
     }
 
     fn route(&mut self, own: &str, api: &Api) -> Spec {
@@ -531,7 +562,9 @@ impl Workload {
                 m.method = Some(self.of(&["GET", "POST"]));
             }
             if self.prng.chance(1, 5) {
-                m.headers.push(("x-kind".into(), self.of(&["red", "blue"]).into()));
+                let value = self.of(&["red", "blue", "red, blue", "blue, red"]);
+                m.headers.push(("x-kind".into(), value.into()));
+                m.regex = self.prng.chance(1, 16);
             }
             // One condition a match: a full store must fit a Snapshot.
             if m.headers.is_empty() && self.prng.chance(1, 5) {
@@ -540,17 +573,24 @@ impl Workload {
             matches.push(m);
         }
         let mut backends = Vec::new();
-        for _ in 0..self.prng.range(1, 2) {
+        for place_of in 0..self.prng.range(1, 2) {
             let place = if self.prng.chance(1, 3) { None } else { Some(own) };
             let (namespace, name) = match self.live(Kind::Service, place, api) {
                 Some((_, namespace, name)) => (namespace, name),
                 None => (self.namespace(), format!("service{}", self.below(SERVICES))),
             };
+            // One of a rule's: all filters fit a Snapshot.
+            let filters = match place_of {
+                0 => self.backend_filters(&matches),
+                _ => Filters::default(),
+            };
             backends.push(Backend {
+                kind: if self.prng.chance(1, 30) { "ConfigMap" } else { "Service" },
                 namespace: Some(namespace).filter(|n| n != own),
                 name,
                 port: self.of(&[80, 80, 80, 81]),
                 weight: self.of(&[1, 1, 2, 0]),
+                filters,
             });
         }
         let filters = self.filters(&matches);
@@ -646,7 +686,7 @@ impl Workload {
                 unreachable!("nodes have IPv4")
             };
             let port = self.of(&[80, 80, 8080, 443, ADMIN_PORT]);
-            *ports = vec![("http".to_string(), port), ("alt".to_string(), 80)];
+            *ports = vec![Port::tcp("http", port), Port::tcp("alt", 80)];
             if self.prng.chance(1, 2) { node } else { self.of(&POOL) }
         } else {
             Ipv4Addr::from(self.of(&NOWHERE))
@@ -655,22 +695,21 @@ impl Workload {
         if self.prng.chance(1, 2) {
             endpoints.clear();
         }
-        endpoints.push(Endpoint { address, ready: true, serving: true, terminating: false });
+        let (ready, serving, terminating) = (Some(true), Some(true), Some(false));
+        endpoints.push(Endpoint { address, ready, serving, terminating });
     }
 
     /// Endpoints of a Service.
     fn slice_of(&mut self, service: &str, most: u64) -> Spec {
-        let ports = vec![("http".to_string(), 8000), ("alt".to_string(), 8001)];
+        let ports = self.slice_ports();
         let number: u8 = service["service".len()..].parse().expect("serviceN");
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for _ in 0..most {
             let [a, b] = BACKEND_NET;
             let address = Ipv4Addr::new(a, b, number, 1 + self.below(4) as u8);
-            let ready = self.prng.chance(4, 5);
-            let terminating = !ready && self.prng.chance(1, 2);
-            let serving = ready || self.prng.chance(1, 2);
+            let endpoint = self.endpoint(address);
             if !endpoints.iter().any(|e| e.address == address) {
-                endpoints.push(Endpoint { address, ready, serving, terminating });
+                endpoints.push(endpoint);
             }
         }
         Spec::Slice { service: service.to_string(), ports, endpoints }

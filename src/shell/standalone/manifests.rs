@@ -452,6 +452,18 @@ endpoints: [{addresses: [127.0.0.1]}]
     }
 
     #[test]
+    fn a_route_that_is_not_accepted_counts_as_attached() {
+        let mut controller = controller();
+        let odd = "[{path: {value: /x/}, headers: [{type: RegularExpression, name: a, value: b}]}]";
+        let odd = ROUTE.replace("[{path: {value: /x/}}]", odd);
+        apply(&mut controller, &[("a", GATEWAY), ("b", &odd)]);
+        let route = statuses(&mut controller, Kind::HttpRoute).remove(0).1;
+        assert!(route.contains(r#""reason":"UnsupportedValue""#), "{route}");
+        let gateway = statuses(&mut controller, Kind::Gateway).remove(0).1;
+        assert!(gateway.contains(r#""attachedRoutes":1"#), "{gateway}");
+    }
+
+    #[test]
     fn statuses_say_what_is_served() {
         let mut controller = controller();
         apply(&mut controller, &[("a", GATEWAY), ("b", ROUTE)]);

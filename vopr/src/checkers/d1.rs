@@ -39,13 +39,13 @@ pub fn arrived(
     };
     // A request that found no endpoint any more is routed again, with the head it has.
     let is_head = |answer: &Answer| match answer {
-        Answer::Backends { edits, url, .. } => {
-            *url == arrival.url && edits.request == arrival.edited
+        Answer::Backends { ways, .. } => {
+            ways.iter().any(|w| w.url == arrival.url && w.edits.request == arrival.edited)
         }
         _ => false,
     };
     let is_place = |answer: &Answer| match answer {
-        Answer::Backends { names, .. } => names.contains(&arrival.backend),
+        Answer::Backends { ways, .. } => ways.iter().any(|w| w.names.contains(&arrival.backend)),
         _ => false,
     };
     let fits = allowed.iter().any(is_head) && allowed.iter().any(is_place);
@@ -77,11 +77,13 @@ pub fn answered(outcome: &Outcome, router: &Router, tables: &Tables, net: &mut N
     let Some(allowed) = allowed(request, time, router, tables) else { return };
     let edits = Edits { request: response.seen.clone(), response: response.edited.clone() };
     // A request that found no endpoint any more is routed again, with the edits it has.
-    let was_edited =
-        |answer: &Answer| matches!(answer, Answer::Backends { edits: e, .. } if *e == edits);
+    let was_edited = |answer: &Answer| match answer {
+        Answer::Backends { ways, .. } => ways.iter().any(|w| w.edits == edits),
+        _ => false,
+    };
     let fits = |answer: &Answer| match (answer, &response.backend) {
-        (Answer::Backends { names, .. }, Some(backend)) => {
-            names.contains(backend) && allowed.iter().any(was_edited)
+        (Answer::Backends { ways, .. }, Some(backend)) => {
+            ways.iter().any(|w| w.names.contains(backend)) && allowed.iter().any(was_edited)
         }
         (Answer::Redirect { status, location }, None) => {
             response.status == *status && response.location.as_ref() == Some(location)

@@ -24,6 +24,7 @@ pub mod l6;
 pub mod l8;
 pub mod s1;
 pub mod s10;
+pub mod s11;
 pub mod s2;
 pub mod s3;
 pub mod s4;

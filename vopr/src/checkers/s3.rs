@@ -62,11 +62,14 @@ pub fn normal(mut table: Table) -> Table {
     table.listeners.sort();
     table.certificates.sort();
     for rule in &mut table.rules {
-        let Filters { redirect, rewrite, .. } = &mut rule.filters;
-        let paths = [redirect.as_mut().map(|r| &mut r.path), rewrite.as_mut().map(|r| &mut r.path)];
-        for path in paths.into_iter().flatten() {
-            if let Some(NewPath::Prefix(prefix)) = path {
-                *prefix = prefix.trim_end_matches('/').to_string();
+        for Filters { redirect, rewrite, .. } in
+            rule.backend_filters.iter_mut().chain([&mut rule.filters])
+        {
+            let redirect = redirect.as_mut().map(|r| &mut r.path);
+            for path in [redirect, rewrite.as_mut().map(|r| &mut r.path)].into_iter().flatten() {
+                if let Some(NewPath::Prefix(prefix)) = path {
+                    *prefix = prefix.trim_end_matches('/').to_string();
+                }
             }
         }
         rule.hosts.sort();
@@ -107,6 +110,7 @@ pub fn read(s: &Snapshot) -> Table {
         method: Some(m.method.name()).filter(|n| !n.is_empty()),
         headers: pairs(m.headers),
         queries: pairs(m.queries),
+        regex: false,
     };
     let backend = |b: &snapshot::Backend| {
         let upstreams = |pool: &snapshot::Pool| {
@@ -133,6 +137,7 @@ pub fn read(s: &Snapshot) -> Table {
             request: timeout(r.request_timeout_ms),
             backend: timeout(r.backend_timeout_ms),
         },
+        backend_filters: s.backends.span(r.backends).iter().map(|b| filters(s, b.filter)).collect(),
     };
     let rules = s.routes.as_slice().iter().map(rule).collect();
     let certificates = (0..s.certificates.len()).map(|index| pair(&index)).collect();

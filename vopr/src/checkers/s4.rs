@@ -6,6 +6,7 @@ use super::l1;
 use super::s3::difference;
 use crate::client::Outcome;
 use crate::ledger::Ledger;
+use crate::marks::sometimes;
 use crate::model::lookup::{Answer, Edits};
 use crate::network::Network;
 use crate::router::Router;
@@ -24,9 +25,14 @@ pub fn answered(
     let attempts = ledger.attempts.get(&request.stamp).map_or(&[][..], Vec::as_slice);
     let mine = || attempts.iter().filter(|a| a.backend == *backend);
     let is_one = |answer: &Answer| match answer {
-        Answer::Backends { names, edits, url, .. } => {
-            names.contains(backend) && *edits == seen && mine().any(|a| a.url == *url)
-        }
+        Answer::Backends { ways, .. } => ways.iter().any(|w| {
+            let is_it =
+                w.names.contains(backend) && w.edits == seen && mine().any(|a| a.url == w.url);
+            if is_it && w.is_filtered_twice {
+                sometimes("a backend's filters follow those of its rule");
+            }
+            is_it
+        }),
         _ => false,
     };
     let served = router.served_between(request.sent_at, response.at);

@@ -3,6 +3,7 @@
 
 use crate::model::certificates::{Said, conditions};
 use crate::model::object::Object;
+use crate::model::placing::{is_valid, named};
 use crate::model::secret::Pairs;
 use crate::model::table::Setup;
 use crate::network::Network;
@@ -45,13 +46,19 @@ pub fn written(
     (problems, kept)
 }
 
-/// The same status, of its addresses: those of the nodes with a ready router.
-pub fn reached(gateway: &str, body: &str, wanted: &[String], net: &mut Network) {
+/// The same status, of its addresses: those of the nodes with a ready router, and if it names some,
+/// of these.
+pub fn reached(gateway: &Rc<Object>, body: &str, nodes: &[String], net: &mut Network) {
+    let (named, is_valid) = (named(gateway), is_valid(gateway));
+    let is_asked_for =
+        |node: &&String| named.is_empty() || named.iter().any(|n| n.to_string() == **node);
+    let wanted: Vec<&String> = nodes.iter().filter(|n| is_valid && is_asked_for(n)).collect();
     let Some(document) = Parsed::of(body.as_bytes()) else { panic!("statuses are JSON: {body}") };
     let addresses = document.root().get("addresses");
     let addresses = addresses.iter().flat_map(|a| a.items()).map(|a| a.text("value"));
     let addresses: Vec<&str> = addresses.collect();
     if addresses != wanted {
+        let gateway = format!("{}/{}", gateway.key.1, gateway.key.2);
         let text = format!("{gateway}: addresses {addresses:?}, not {wanted:?}");
         net.trace.violated(net.now, "S5", text);
     }

@@ -1,7 +1,7 @@
 //! What the checkers are shown of a controller, when it publishes, writes statuses, and rests.
 
 use super::*;
-use crate::checkers::{s3, s5, s6, s8};
+use crate::checkers::{s3, s5, s6, s8, s11};
 use serval::reconcile::status::Sink;
 
 /// How many statuses are not as they must be.
@@ -76,6 +76,7 @@ impl Process {
         let (addresses, silent) = self.routers.addresses(around.net.now);
         for order in &self.orders[first..] {
             s9::shown("a status", order.body.as_bytes(), around.net);
+            self.check_verdicts(order, around.net);
             if is_exact && order.kind == Kind::Gateway {
                 let (name, told) =
                     (order.key.to_string(), (&objects[..], self.pairs(), self.setup));
@@ -85,13 +86,43 @@ impl Process {
                 // Of those that are refused for their number other things are said.
                 let key =
                     (ModelKind::Gateway, order.key.namespace.as_str(), order.key.name.as_str());
-                let is_admitted =
-                    objects.iter().any(|o| (o.key.0, o.key.1.as_str(), o.key.2.as_str()) == key);
-                if is_admitted && self.setup.in_nodes && knows_routers {
-                    s5::reached(&name, &order.body, &addresses, around.net);
+                let gateway =
+                    objects.iter().find(|o| (o.key.0, o.key.1.as_str(), o.key.2.as_str()) == key);
+                if let Some(gateway) = gateway.filter(|_| self.setup.in_nodes && knows_routers) {
+                    s5::reached(gateway, &order.body, &addresses, around.net);
                     around.counts.silent += silent;
                 }
             }
+        }
+    }
+
+    /// What a router serves, if it is one of those that the controller knows.
+    pub(super) fn note_report(&mut self, address: SocketAddr, report: &Report, now: Time) {
+        if self.controller.routers().iter().any(|r| r.address == address) {
+            self.reports.heard(address, report.identity.checksum.0, report.ready, now);
+        }
+    }
+
+    /// Looks at what a status says of who is accepted, attached and served.
+    fn check_verdicts(&self, order: &Order, net: &mut Network) {
+        if !self.is_exact() || !matches!(order.kind, Kind::Gateway | Kind::HttpRoute) {
+            return;
+        }
+        let name = (order.key.namespace.as_str(), order.key.name.as_str());
+        let objects = self.objects();
+        let told = (&objects[..], self.pairs(), self.setup);
+        if order.kind == Kind::HttpRoute {
+            return s11::of_a_route(name, &order.body, told, net);
+        }
+        s11::of_a_gateway(name, &order.body, told, net);
+        let key = (ModelKind::Gateway, name.0, name.1);
+        let mut gateways = objects.iter();
+        let gateway = gateways.find(|o| (o.key.0, o.key.1.as_str(), o.key.2.as_str()) == key);
+        let published = self.controller.published().map(|p| p.identity.checksum.0);
+        if let (Some(gateway), Some(published)) = (gateway, published)
+            && let Some(router) = self.reports.without(published, net.now)
+        {
+            s11::waits(gateway, &order.body, router, net);
         }
     }
 

@@ -29,10 +29,13 @@ pub fn conditions(objects: &[Rc<Object>], pairs: &Pairs, setup: Setup) -> Vec<Sa
     let mut said = Vec::new();
     let gateways = world.gateways(setup);
     let served = world.listeners(&gateways);
-    for (object, _) in gateways {
+    for placed in gateways {
+        let object = placed.gateway;
         let Spec::Gateway { listeners, .. } = &object.spec else { continue };
         for listener in listeners {
             let (pairs, problem) = world.certificates(&object.key.1, listener);
+            let is_odd = listener.kinds.iter().any(|&kind| kind != "HTTPRoute");
+            let problem = problem.or(is_odd.then_some("InvalidRouteKinds"));
             let gateway = format!("{}/{}", object.key.1, object.key.2);
             let section = listener.name.clone();
             let is_it = |s: &Served| s.gateway == gateway && s.section == section;

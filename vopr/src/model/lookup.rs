@@ -1,6 +1,6 @@
 //! What a table says about a request: which backends may answer it.
 
-use super::object::{Edit, Match, NewPath, Redirect};
+use super::object::{Edit, Filters, Match, NewPath, Redirect};
 use super::table::{Served, ServedRule, Table, intersect};
 use super::timeouts::Timeouts;
 use crate::io::is_backend;
@@ -17,11 +17,22 @@ pub enum Answer {
     Misdirected,
     /// No backend resolves, or none has a weight: 500.
     Failed,
-    /// One of `names`; or, when a share of the requests goes to a reference that does not resolve,
-    /// 500; or, when a share goes to a Service without endpoints, 503.
-    Backends { names: Vec<String>, may_500: bool, may_503: bool, edits: Edits, url: Url },
+    /// One of these ways; or, when a share of the requests goes to a reference that does not
+    /// resolve, 500; or, when a share goes to a Service without endpoints, 503.
+    Backends { ways: Vec<Way>, may_500: bool, may_503: bool },
     /// The rule sends the client elsewhere.
     Redirect { status: u16, location: String },
+}
+
+/// A backend of the rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Its endpoints.
+    pub names: Vec<String>,
+    pub edits: Edits,
+    pub url: Url,
+    /// It has filters, and its rule too.
+    pub is_filtered_twice: bool,
 }
 
 /// The values of the edited field, joined: what a backend sees of what a client sends, and the
@@ -45,14 +56,18 @@ pub const FROM_CLIENT: &str = "client";
 /// What backends send as the edited field.
 pub const FROM_BACKEND: &str = "backend";
 
-/// HTTPHeaderFilter: set overwrites, add appends to what is there, remove removes.
-fn edited(original: &str, edit: &Option<Edit>) -> Option<String> {
-    match edit {
-        None => Some(original.to_string()),
-        Some(Edit::Set(value)) => Some(value.clone()),
-        Some(Edit::Add(value)) => Some(format!("{original},{value}")),
-        Some(Edit::Remove) => None,
+/// HTTPHeaderFilter: set overwrites, add appends to what is there, remove removes. One filter after
+/// the other: what the last one sets or removes, an earlier one has not added.
+fn edited(original: &str, edits: [&Option<Edit>; 2]) -> Option<String> {
+    let mut value = Some(original.to_string());
+    for edit in edits.into_iter().flatten() {
+        value = match edit {
+            Edit::Set(value) => Some(value.clone()),
+            Edit::Add(more) => Some(value.map_or(more.clone(), |v| format!("{v},{more}"))),
+            Edit::Remove => None,
+        };
     }
+    value
 }
 
 /// HTTPRequestRedirectFilter: where a request is sent.
@@ -179,10 +194,6 @@ impl ServedRule {
             return Answer::Redirect { status, location };
         }
         let weighted = || rule.backends.iter().filter(|b| b.1 > 0);
-        let mut names = Vec::new();
-        for addresses in weighted().filter_map(|b| b.0.as_ref()) {
-            names.extend(addresses.iter().map(|a| a.to_string()));
-        }
         let may_500 = weighted().any(|b| b.0.is_none());
         // Where there is no backend nobody answers, or the router itself, whom it does not ask.
         let is_odd = |pool: &Vec<SocketAddr>| pool.is_empty() || !pool.iter().all(is_backend);
@@ -190,16 +201,29 @@ impl ServedRule {
         if weighted().all(|b| b.0.is_none()) {
             return Answer::Failed;
         }
+        let ways = rule.backends.iter().zip(&rule.backend_filters).filter(|(b, _)| b.1 > 0);
+        let ways = ways.filter_map(|((pool, _), own)| Some(rule.way(pool.as_ref()?, own, request)));
+        Answer::Backends { ways: ways.collect(), may_500, may_503 }
+    }
+
+    /// To a backend with these endpoints and filters. Of a backend's rewrite each part that it has
+    /// comes before the rule's.
+    fn way(&self, pool: &[SocketAddr], own: &Filters, request: &Request) -> Way {
         let edits = Edits {
-            request: edited(FROM_CLIENT, &rule.filters.request),
-            response: edited(FROM_BACKEND, &rule.filters.response),
+            request: edited(FROM_CLIENT, [&self.filters.request, &own.request]),
+            response: edited(FROM_BACKEND, [&self.filters.response, &own.response]),
         };
-        let rewrite = rule.filters.rewrite.as_ref();
+        let rewrites = || [&own.rewrite, &self.filters.rewrite].into_iter().flatten();
+        let host = rewrites().find_map(|r| r.hostname.clone());
+        let path = rewrites().find_map(|r| r.path.clone());
         let url = Url {
-            host: rewrite.and_then(|r| r.hostname.as_ref()).unwrap_or(&request.host).clone(),
-            target: target(&rewrite.and_then(|r| r.path.clone()), rule, request),
+            host: host.unwrap_or_else(|| request.host.clone()),
+            target: target(&path, self, request),
         };
-        Answer::Backends { names, may_500, may_503, edits, url }
+        let none = Filters::default();
+        let is_filtered_twice = *own != none && self.filters != none;
+        let names = pool.iter().map(|a| a.to_string()).collect();
+        Way { names, edits, url, is_filtered_twice }
     }
 }
 
@@ -248,9 +272,11 @@ fn matches(m: &Match, request: &Request) -> bool {
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         }
     };
+    // RFC 9110, 5.3: the lines of a field are one value, joined by a comma and a blank.
     let header = |(name, value): &(String, String)| {
-        let found = request.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
-        found.is_some_and(|(_, v)| v == value)
+        let lines = request.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
+        let lines: Vec<&str> = lines.map(|(_, v)| v.as_str()).collect();
+        !lines.is_empty() && lines.join(", ") == *value
     };
     let query = |(name, value): &(String, String)| {
         let found = request.query.split('&').filter_map(|p| p.split_once('='));

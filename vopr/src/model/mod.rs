@@ -4,7 +4,10 @@
 pub mod certificates;
 pub mod lookup;
 pub mod object;
+pub mod placing;
+pub mod room;
 pub mod roster;
 pub mod secret;
 pub mod table;
 pub mod timeouts;
+pub mod verdicts;

@@ -56,10 +56,13 @@ pub struct Object {
 pub enum Spec {
     Class {
         controller: String,
+        /// It has parametersRef.
+        parameters: bool,
     },
     Gateway {
         class: String,
         listeners: Vec<Listener>,
+        wants: Wants,
     },
     Route {
         parents: Vec<Parent>,
@@ -67,11 +70,11 @@ pub enum Spec {
         rules: Vec<Rule>,
     },
     Service {
-        ports: Vec<(String, u16)>,
+        ports: Vec<Port>,
     },
     Slice {
         service: String,
-        ports: Vec<(String, u16)>,
+        ports: Vec<Port>,
         endpoints: Vec<Endpoint>,
     },
     Namespace {
@@ -112,13 +115,48 @@ pub struct SecretRef {
     pub name: String,
 }
 
+/// What a Gateway asks for beside listeners.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// spec.addresses: type, and value if it has one.
+    pub addresses: Vec<(&'static str, Option<Ipv4Addr>)>,
+    /// It has infrastructure.parametersRef.
+    pub parameters: bool,
+}
+
+/// A port of a Service or a slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    pub name: String,
+    pub number: u16,
+    pub protocol: &'static str,
+    /// appProtocol.
+    pub app: Option<&'static str>,
+}
+
+impl Port {
+    /// Of TCP.
+    pub fn tcp(name: &str, number: u16) -> Port {
+        Port { name: name.to_string(), number, protocol: "TCP", app: None }
+    }
+
+    fn json(&self) -> String {
+        let Port { name, number, protocol, app } = self;
+        let app = member("appProtocol", &app.map(str::to_string));
+        format!(r#"{{"name":"{name}","port":{number},"protocol":"{protocol}"{app}}}"#)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     pub name: String,
     pub port: u16,
+    pub protocol: &'static str,
     pub hostname: String,
     pub allowed: Allowed,
-    /// tls.certificateRefs. Not empty: the protocol is HTTPS.
+    /// allowedRoutes.kinds, of the Gateway API's group.
+    pub kinds: Vec<&'static str>,
+    /// tls.certificateRefs: of HTTPS.
     pub certificates: Vec<SecretRef>,
 }
 
@@ -198,22 +236,46 @@ pub struct Match {
     pub method: Option<&'static str>,
     pub headers: Vec<(String, String)>,
     pub queries: Vec<(String, String)>,
+    /// Headers match by regular expressions, which serval does not support.
+    pub regex: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
+    pub kind: &'static str,
     pub namespace: Option<String>,
     pub name: String,
     pub port: u16,
     pub weight: u32,
+    /// Its own, behind those of its rule: no redirect is among them.
+    pub filters: Filters,
 }
 
+/// An endpoint, whose conditions may not be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub address: Ipv4Addr,
-    pub ready: bool,
-    pub serving: bool,
-    pub terminating: bool,
+    pub ready: Option<bool>,
+    pub serving: Option<bool>,
+    pub terminating: Option<bool>,
+}
+
+/// EndpointConditions: what is not known.
+impl Endpoint {
+    /// Interpreted as true.
+    pub fn is_ready(&self) -> bool {
+        self.ready.unwrap_or(true)
+    }
+
+    /// Defers to ready.
+    pub fn is_serving(&self) -> bool {
+        self.serving.unwrap_or(self.is_ready())
+    }
+
+    /// Interpreted as false.
+    pub fn is_terminating(&self) -> bool {
+        self.terminating.unwrap_or(false)
+    }
 }
 
 /// `{…}` or `[…]` of items joined by commas.
@@ -271,12 +333,16 @@ impl Spec {
     /// The members beside metadata.
     fn json(&self) -> String {
         match self {
-            Spec::Class { controller } => {
-                format!(r#","spec":{{"controllerName":"{controller}"}}"#)
+            Spec::Class { controller, parameters } => {
+                let parameters = parameters_json("parametersRef", *parameters);
+                format!(r#","spec":{{"controllerName":"{controller}"{parameters}}}"#)
             }
-            Spec::Gateway { class, listeners } => {
+            Spec::Gateway { class, listeners, wants } => {
                 let listeners = list(listeners, Listener::json);
-                format!(r#","spec":{{"gatewayClassName":"{class}","listeners":[{listeners}]}}"#)
+                let wants = wants.json();
+                format!(
+                    r#","spec":{{"gatewayClassName":"{class}","listeners":[{listeners}]{wants}}}"#
+                )
             }
             Spec::Route { parents, hostnames, rules } => {
                 let parents = list(parents, Parent::json);
@@ -287,18 +353,12 @@ impl Spec {
                 )
             }
             Spec::Service { ports } => {
-                let port = |(name, port): &(String, u16)| {
-                    format!(r#"{{"name":"{name}","port":{port},"protocol":"TCP"}}"#)
-                };
-                format!(r#","spec":{{"ports":[{}]}}"#, list(ports, port))
+                format!(r#","spec":{{"ports":[{}]}}"#, list(ports, Port::json))
             }
             Spec::Slice { ports, endpoints, .. } => {
-                let port = |(name, port): &(String, u16)| {
-                    format!(r#"{{"name":"{name}","port":{port},"protocol":"TCP"}}"#)
-                };
                 format!(
                     r#","addressType":"IPv4","ports":[{}],"endpoints":[{}]"#,
-                    list(ports, port),
+                    list(ports, Port::json),
                     list(endpoints, Endpoint::json)
                 )
             }
@@ -320,7 +380,35 @@ impl Spec {
     }
 }
 
+fn parameters_json(name: &str, are_there: bool) -> String {
+    let reference = r#"{"group":"example.com","kind":"Parameters","name":"some"}"#;
+    if are_there { format!(r#","{name}":{reference}"#) } else { String::new() }
+}
+
+impl Wants {
+    fn json(&self) -> String {
+        let address = |(kind, value): &(&str, Option<Ipv4Addr>)| {
+            format!(r#"{{"type":"{kind}"{}}}"#, member("value", &value.map(|v| v.to_string())))
+        };
+        let mut text = String::new();
+        if !self.addresses.is_empty() {
+            text += &format!(r#","addresses":[{}]"#, list(&self.addresses, address));
+        }
+        if self.parameters {
+            let parameters = parameters_json("parametersRef", true);
+            text += &format!(r#","infrastructure":{{{}}}"#, &parameters[1..]);
+        }
+        text
+    }
+}
+
 impl Listener {
+    /// By protocol and allowedRoutes.kinds, where none means those of the protocol.
+    pub fn takes_http_routes(&self) -> bool {
+        let is_http = matches!(self.protocol, "HTTP" | "HTTPS");
+        is_http && (self.kinds.is_empty() || self.kinds.contains(&"HTTPRoute"))
+    }
+
     fn json(&self) -> String {
         let allowed = match &self.allowed {
             Allowed::Same => r#"{"from":"Same"}"#.to_string(),
@@ -334,14 +422,22 @@ impl Listener {
             format!(r#"{{"name":"{}"{}}}"#, r.name, member("namespace", &r.namespace))
         };
         let refs = list(&self.certificates, reference);
-        let (protocol, tls) = match refs.as_str() {
-            "" => ("HTTP", String::new()),
-            refs => ("HTTPS", format!(r#","tls":{{"certificateRefs":[{refs}]}}"#)),
+        let tls = match self.protocol {
+            "HTTPS" => format!(r#","tls":{{"certificateRefs":[{refs}]}}"#),
+            "TLS" => r#","tls":{"mode":"Passthrough"}"#.to_string(),
+            _ => String::new(),
+        };
+        let kind =
+            |kind: &&str| format!(r#"{{"group":"gateway.networking.k8s.io","kind":"{kind}"}}"#);
+        let kinds = match list(&self.kinds, kind).as_str() {
+            "" => String::new(),
+            kinds => format!(r#","kinds":[{kinds}]"#),
         };
         format!(
-            r#"{{"name":"{}","port":{},"protocol":"{protocol}"{}{tls},"allowedRoutes":{{"namespaces":{allowed}}}}}"#,
+            r#"{{"name":"{}","port":{},"protocol":"{}"{}{tls},"allowedRoutes":{{"namespaces":{allowed}{kinds}}}}}"#,
             self.name,
             self.port,
+            self.protocol,
             member("hostname", &hostname)
         )
     }
@@ -362,8 +458,13 @@ impl Parent {
 impl Rule {
     fn json(&self) -> String {
         let backend = |b: &Backend| {
+            let filters = match b.filters.json().as_str() {
+                "" => String::new(),
+                filters => format!(r#","filters":[{filters}]"#),
+            };
             format!(
-                r#"{{"name":"{}","port":{},"weight":{}{}}}"#,
+                r#"{{"kind":"{}","name":"{}","port":{},"weight":{}{}{filters}}}"#,
+                b.kind,
                 b.name,
                 b.port,
                 b.weight,
@@ -440,7 +541,10 @@ impl Match {
             members.push(format!(r#""method":"{method}""#));
         }
         if !self.headers.is_empty() {
-            members.push(format!(r#""headers":[{}]"#, list(&self.headers, pair)));
+            let headers = list(&self.headers, pair);
+            let typed = headers.replace(r#"{"#, r#"{"type":"RegularExpression","#);
+            let headers = if self.regex { typed } else { headers };
+            members.push(format!(r#""headers":[{headers}]"#));
         }
         if !self.queries.is_empty() {
             members.push(format!(r#""queryParams":[{}]"#, list(&self.queries, pair)));
@@ -451,9 +555,14 @@ impl Match {
 
 impl Endpoint {
     fn json(&self) -> String {
-        format!(
-            r#"{{"addresses":["{}"],"conditions":{{"ready":{},"serving":{},"terminating":{}}}}}"#,
-            self.address, self.ready, self.serving, self.terminating
-        )
+        let known =
+            [("ready", self.ready), ("serving", self.serving), ("terminating", self.terminating)];
+        let known = known.iter().filter_map(|(name, value)| Some((name, (*value)?)));
+        let known: Vec<_> = known.map(|(name, value)| format!(r#""{name}":{value}"#)).collect();
+        let conditions = match known.join(",").as_str() {
+            "" => String::new(),
+            known => format!(r#","conditions":{{{known}}}"#),
+        };
+        format!(r#"{{"addresses":["{}"]{conditions}}}"#, self.address)
     }
 }

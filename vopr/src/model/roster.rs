@@ -7,13 +7,34 @@
 use super::object::{Object, Spec};
 use crate::network::{SECOND, Time};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 /// The routers' Service: namespace, name, and that of its admin port.
 pub const SERVICE: (&str, &str, &str) = ("admin", "routers", "admin");
 /// Who was not heard for so long is left out.
 pub const SILENT: Time = 8 * SECOND;
+
+/// The routers by the endpoints of their Service, and whether they serve.
+fn found(objects: &[Rc<Object>]) -> BTreeMap<SocketAddr, bool> {
+    let mut found: BTreeMap<SocketAddr, bool> = BTreeMap::new();
+    for object in objects.iter().filter(|o| o.key.1 == SERVICE.0) {
+        let Spec::Slice { service, ports, endpoints } = &object.spec else { continue };
+        let Some(port) = ports.iter().find(|p| service == SERVICE.1 && p.name == SERVICE.2) else {
+            continue;
+        };
+        for endpoint in endpoints.iter().filter(|e| !e.is_terminating()) {
+            let address = SocketAddr::from((endpoint.address, port.number));
+            *found.entry(address).or_default() |= endpoint.is_serving();
+        }
+    }
+    found
+}
+
+/// The nodes that routers run at, ready or not.
+pub fn nodes(objects: &[Rc<Object>]) -> Vec<IpAddr> {
+    found(objects).into_keys().map(|address| address.ip()).collect()
+}
 
 /// What is known of the routers.
 #[derive(Debug, Default)]
@@ -26,17 +47,7 @@ pub struct Roster {
 impl Roster {
     /// Follows the endpoints; those that terminate are let go.
     pub fn follow(&mut self, objects: &[Rc<Object>]) {
-        let mut found: BTreeMap<SocketAddr, bool> = BTreeMap::new();
-        for object in objects.iter().filter(|o| o.key.1 == SERVICE.0) {
-            let Spec::Slice { service, ports, endpoints } = &object.spec else { continue };
-            let Some(port) = ports.iter().find(|p| service == SERVICE.1 && p.0 == SERVICE.2) else {
-                continue;
-            };
-            for endpoint in endpoints.iter().filter(|e| !e.terminating) {
-                let address = SocketAddr::from((endpoint.address, port.1));
-                *found.entry(address).or_default() |= endpoint.serving;
-            }
-        }
+        let found = found(objects);
         self.routers.retain(|address, _| found.contains_key(address));
         for (address, serving) in found {
             self.routers.entry(address).or_default().0 = serving;
@@ -50,7 +61,8 @@ impl Roster {
         }
     }
 
-    /// status.addresses, the lowest first, and how many were left out for their silence alone.
+    /// status.addresses of a Gateway that asks for none, the lowest first, and how many were left
+    /// out for their silence alone.
     pub fn addresses(&self, now: Time) -> (Vec<String>, u64) {
         let (mut shown, mut silent) = (Vec::new(), 0);
         for (address, (serving, report)) in &self.routers {

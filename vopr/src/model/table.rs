@@ -4,9 +4,10 @@
 //! requests (`lookup`). Written from the Gateway API's text; every rule stands here once.
 
 use super::object::*;
+use super::room::Room;
 use super::secret::{Pair, Pairs};
 use super::timeouts::Timeouts;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
 /// The addresses that Gateways may get.
@@ -37,6 +38,8 @@ pub struct ServedRule {
     pub backends: Vec<(Option<Vec<SocketAddr>>, u32)>,
     pub filters: Filters,
     pub timeouts: Timeouts,
+    /// Those of each backend, behind the rule's.
+    pub backend_filters: Vec<Filters>,
 }
 
 /// All of it; rules in order of precedence among equals.
@@ -57,6 +60,8 @@ pub struct Setup {
     pub in_nodes: bool,
     /// The objects are a user's: the model, which knows its own only, does not judge.
     pub is_foreign: bool,
+    /// For routes in a Snapshot.
+    pub room: Room,
 }
 
 pub(super) struct World<'w> {
@@ -73,26 +78,35 @@ pub(super) fn by_age(objects: &[Rc<Object>]) -> Vec<Rc<Object>> {
 
 /// Works out the table. `objects`: those that are admitted; the pairs of Secrets.
 pub fn derive(objects: &[Rc<Object>], pairs: &Pairs, setup: Setup) -> Table {
+    derive_all(objects, pairs, setup).0
+}
+
+/// The same, and the routes that there is no room for.
+pub fn derive_all(objects: &[Rc<Object>], pairs: &Pairs, setup: Setup) -> (Table, Vec<Key>) {
     let by_age = by_age(objects);
     let world = World { objects: &by_age, pairs };
     let gateways = world.gateways(setup);
     let listeners = world.listeners(&gateways);
-    let mut rules = Vec::new();
+    let (mut rules, mut room, mut unfit) = (Vec::new(), setup.room, Vec::new());
     for object in by_age.iter().filter(|o| o.key.0 == Kind::Route) {
-        world.rules(object, &listeners, &mut rules);
+        let own = world.rules(object, &listeners);
+        match room.take(&own) {
+            true => rules.extend(own),
+            false => unfit.push(object.key.clone()),
+        }
     }
     let mut certificates: Vec<Pair> =
         listeners.iter().flat_map(|l| l.certificates.iter().cloned()).collect();
     certificates.sort();
     certificates.dedup();
-    Table { listeners, certificates, rules }
+    (Table { listeners, certificates, rules }, unfit)
 }
 
 /// The Gateways of the controller among those admitted.
 pub fn ours(objects: &[Rc<Object>], setup: Setup) -> Vec<Rc<Object>> {
     let (by_age, pairs) = (by_age(objects), Pairs::default());
     let world = World { objects: &by_age, pairs: &pairs };
-    world.gateways(setup).into_iter().map(|(gateway, _)| gateway).collect()
+    world.gateways(setup).into_iter().map(|placed| placed.gateway).collect()
 }
 
 /// Whether an endpoint may lie there: tenants must not lead a router to where only it can go.
@@ -119,69 +133,13 @@ impl World<'_> {
         self.objects.iter().find(|o| (o.key.0, o.key.1.as_str(), o.key.2.as_str()) == key)
     }
 
-    /// Gateways of our classes with the addresses that they are bound at: kept ones first, then the
-    /// lowest free one for the oldest; or any address of the nodes.
-    pub(super) fn gateways(&self, setup: Setup) -> Vec<(Rc<Object>, Option<IpAddr>)> {
-        let name = setup.controller;
-        let is_ours =
-            |c: &Rc<Object>| matches!(&c.spec, Spec::Class { controller } if *controller == name);
-        let ours = |o: &&Rc<Object>| match &o.spec {
-            Spec::Gateway { class, .. } => self.get(Kind::Class, "", class).is_some_and(is_ours),
-            _ => false,
-        };
-        let ours = self.objects.iter().filter(ours);
-        if setup.in_nodes {
-            let any = Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-            return ours.map(|o| (o.clone(), any)).collect();
+    /// The rules of a route, where some listener serves it.
+    fn rules(&self, object: &Object, listeners: &[Served]) -> Vec<ServedRule> {
+        let mut out = Vec::new();
+        let Spec::Route { parents, hostnames, rules } = &object.spec else { return out };
+        if is_unsupported(rules) {
+            return out;
         }
-        let mut gateways: Vec<(Rc<Object>, Option<Ipv4Addr>)> =
-            ours.map(|o| (o.clone(), None)).collect();
-        let mut taken: Vec<Ipv4Addr> = Vec::new();
-        for (gateway, address) in &mut gateways {
-            let usable = |a: &&Ipv4Addr| POOL.contains(a) && !taken.contains(a);
-            *address = gateway.addresses.iter().find(usable).copied();
-            taken.extend(*address);
-        }
-        for (_, address) in gateways.iter_mut().filter(|g| g.1.is_none()) {
-            *address = POOL.iter().find(|a| !taken.contains(a)).copied();
-            taken.extend(*address);
-        }
-        gateways.into_iter().map(|(gateway, address)| (gateway, address.map(IpAddr::V4))).collect()
-    }
-
-    /// Listeners of one Gateway do not conflict: the API server lets no such Gateway in. Where
-    /// Gateways share an address the oldest has a port and hostname.
-    pub(super) fn listeners(&self, gateways: &[(Rc<Object>, Option<IpAddr>)]) -> Vec<Served> {
-        let mut served: Vec<Served> = Vec::new();
-        for (gateway, address) in gateways {
-            let (Some(address), Spec::Gateway { listeners, .. }) = (address, &gateway.spec) else {
-                continue;
-            };
-            for listener in listeners {
-                let binds = vec![SocketAddr::new(*address, listener.port)];
-                let is_there = |s: &Served| s.hostname == listener.hostname && s.binds == binds;
-                if served.iter().any(is_there) {
-                    continue;
-                }
-                let (certificates, _) = self.certificates(&gateway.key.1, listener);
-                if certificates.is_empty() && !listener.certificates.is_empty() {
-                    // Nothing to serve it with.
-                    continue;
-                }
-                served.push(Served {
-                    gateway: format!("{}/{}", gateway.key.1, gateway.key.2),
-                    section: listener.name.clone(),
-                    hostname: listener.hostname.clone(),
-                    binds,
-                    certificates,
-                });
-            }
-        }
-        served
-    }
-
-    fn rules(&self, object: &Object, listeners: &[Served], out: &mut Vec<ServedRule>) {
-        let Spec::Route { parents, hostnames, rules } = &object.spec else { return };
         let any = vec![String::new()];
         let hostnames = if hostnames.is_empty() { &any } else { hostnames };
         let mut hosts = Vec::new();
@@ -197,7 +155,7 @@ impl World<'_> {
             }
         }
         if hosts.is_empty() {
-            return;
+            return out;
         }
         for (index, rule) in rules.iter().enumerate() {
             let mut matches = rule.matches.clone();
@@ -212,8 +170,10 @@ impl World<'_> {
                 backends: rule.backends.iter().map(backend).collect(),
                 filters: rule.filters.clone(),
                 timeouts: rule.timeouts,
+                backend_filters: rule.backends.iter().map(|b| b.filters.clone()).collect(),
             });
         }
+        out
     }
 
     fn attaches(&self, route: &Object, parent: &Parent, served: &Served) -> bool {
@@ -229,6 +189,11 @@ impl World<'_> {
         let Some(listener) = listeners.iter().find(|l| l.name == served.section) else {
             return false;
         };
+        listener.takes_http_routes() && self.is_allowed(listener, namespace, route)
+    }
+
+    /// allowedRoutes.namespaces of a listener of a Gateway in a namespace.
+    pub(super) fn is_allowed(&self, listener: &Listener, namespace: &str, route: &Object) -> bool {
         match &listener.allowed {
             Allowed::Same => *namespace == route.key.1,
             Allowed::All => true,
@@ -254,18 +219,39 @@ impl World<'_> {
         namespace == from || self.objects.iter().any(permits)
     }
 
-    /// The endpoints of a backendRef; None when it does not resolve.
-    fn endpoints(&self, from: &str, backend: &Backend) -> Option<Vec<SocketAddr>> {
+    /// Why a backendRef does not resolve: each reason that may be said.
+    pub(super) fn problems(&self, from: &str, backend: &Backend) -> Vec<&'static str> {
+        if backend.kind != "Service" {
+            return vec!["InvalidKind"];
+        }
         let namespace = backend.namespace.as_deref().unwrap_or(from);
         if !self.permits(Referrer::Routes, from, (namespace, &backend.name)) {
-            return None;
+            return vec!["RefNotPermitted"];
         }
+        match self.port(namespace, backend) {
+            None => vec!["BackendNotFound"],
+            Some(Port { app: Some("kubernetes.io/h2c"), .. }) => vec!["UnsupportedProtocol"],
+            Some(_) => Vec::new(),
+        }
+    }
+
+    /// HTTP goes over TCP: a Service's port of another protocol is none.
+    fn port(&self, namespace: &str, backend: &Backend) -> Option<&Port> {
         let service = self.get(Kind::Service, namespace, &backend.name)?;
         let Spec::Service { ports } = &service.spec else { return None };
-        let port_name = &ports.iter().find(|p| p.1 == backend.port)?.0;
-        let mut found = self.addresses(namespace, &backend.name, port_name, |e| e.ready);
+        ports.iter().find(|p| p.number == backend.port && p.protocol == "TCP")
+    }
+
+    /// The endpoints of a backendRef; None when it does not resolve.
+    fn endpoints(&self, from: &str, backend: &Backend) -> Option<Vec<SocketAddr>> {
+        if !self.problems(from, backend).is_empty() {
+            return None;
+        }
+        let namespace = backend.namespace.as_deref().unwrap_or(from);
+        let port_name = &self.port(namespace, backend)?.name;
+        let mut found = self.addresses(namespace, &backend.name, port_name, Endpoint::is_ready);
         if found.is_empty() {
-            let last = |e: &Endpoint| e.serving && e.terminating;
+            let last = |e: &Endpoint| e.is_serving() && e.is_terminating();
             found = self.addresses(namespace, &backend.name, port_name, last);
         }
         found.sort();
@@ -283,15 +269,21 @@ impl World<'_> {
         let mut found = Vec::new();
         for object in self.objects.iter().filter(|o| o.key.1 == namespace) {
             let Spec::Slice { service, ports, endpoints } = &object.spec else { continue };
-            let Some(port) = ports.iter().find(|p| p.0 == port_name) else { continue };
+            let is_it = |p: &&Port| p.name == port_name && p.protocol == "TCP";
+            let Some(port) = ports.iter().find(is_it) else { continue };
             if service == name {
                 let may = |e: &&Endpoint| wanted(e) && may_be_reached(IpAddr::V4(e.address));
                 let all = endpoints.iter().filter(may);
-                found.extend(all.map(|e| SocketAddr::new(IpAddr::V4(e.address), port.1)));
+                found.extend(all.map(|e| SocketAddr::new(IpAddr::V4(e.address), port.number)));
             }
         }
         found
     }
+}
+
+/// Whether serval has no support for something in the rules: then it serves nothing of them.
+pub(super) fn is_unsupported(rules: &[Rule]) -> bool {
+    rules.iter().any(|rule| rule.matches.iter().any(|m| m.regex))
 }
 
 /// Whether two hostnames have a host in common: `*.` stands for one or more labels.
