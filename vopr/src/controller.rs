@@ -357,6 +357,7 @@ impl Process {
                 Output::Event(Event::Retrying { trouble, wait_ms }) => {
                     w.seen.failed(w.shadow.kind, trouble, wait_ms, around.net);
                 }
+                Output::Event(Event::Absent | Event::Vanished) => w.seen.is_absent(),
                 Output::Event(event) => {
                     take_event(controller, &mut w.shadow, &is_wanted, event, (api, around));
                 }

@@ -307,13 +307,10 @@ impl Router {
         self.rests_since = since(d13::rests(process), self.rests_since);
         self.alone_since = since(d13::is_alone(process), self.alone_since);
         if !self.was_held_up {
-            d13::goes_at_once(self.index, self.alone_since, net);
+            d13::goes(self.index, process, (self.rests_since, self.alone_since), net);
         }
         if !is_late && !has_drained {
             return;
-        }
-        if is_late && self.drain_within == DRAIN_WITHIN[2] {
-            d13::is_late(self.index, process, self.rests_since, net);
         }
         if is_late {
             self.turn(net, |worker, turn| worker.cut_all(turn));

@@ -6,9 +6,9 @@ use crate::client::Outcome;
 use crate::network::{Network, SECOND, Time};
 use crate::router::{Process, Router};
 
-/// A client that has its last answer, or whose head does not end, is gone within so long
-/// (LINGER_TIMEOUT_MS, HEADER_TIMEOUT_MS).
-const GOES: Time = 6 * SECOND;
+/// A client that has its last answer, or whose head does not end, is gone within so long: so
+/// are LINGER_TIMEOUT_MS and HEADER_TIMEOUT_MS.
+const GOES: Time = 4 * SECOND;
 
 /// A client got an answer.
 pub fn answered(outcome: &Outcome, router: &Router, net: &mut Network) {
@@ -32,20 +32,22 @@ pub fn is_alone(process: &Process) -> bool {
     rests(process) && process.worker.counters().clients == 0
 }
 
-/// Something happened to a router that drains and had no client since then.
-pub fn goes_at_once(router: usize, alone_since: Option<Time>, net: &mut Network) {
-    if alone_since.is_some_and(|since| net.now - since > SECOND) {
-        let text = format!("router {router} drains on, though no client is left");
+/// Something happened to a router that drains, and rests since then, without a client since then.
+pub fn goes(
+    router: usize,
+    process: &Process,
+    since: (Option<Time>, Option<Time>),
+    net: &mut Network,
+) {
+    let (rests, alone) = since;
+    let counters = process.worker.counters();
+    let (clients, upstreams) = (counters.clients, counters.upstreams);
+    if rests.is_some_and(|since| net.now - since > GOES) {
+        let text = format!("router {router} waits for {clients} clients, {upstreams} upstreams");
         net.trace.violated(net.now, "L7", text);
     }
-}
-
-/// The deadline of a drain: something still ran a while ago, or why did it not end?
-pub fn is_late(router: usize, process: &Process, since: Option<Time>, net: &mut Network) {
-    let counters = process.worker.counters();
-    if since.is_some_and(|since| net.now - since > GOES) {
-        let (clients, upstreams) = (counters.clients, counters.upstreams);
-        let text = format!("router {router} waits for {clients} clients, {upstreams} upstreams");
+    if alone.is_some_and(|since| net.now - since > SECOND) {
+        let text = format!("router {router} drains on for {upstreams} upstreams, without a client");
         net.trace.violated(net.now, "L7", text);
     }
 }

@@ -1,6 +1,6 @@
 //! L5: a watch that lost its connection is tried again within the cap of its backoff, and is there
-//! so long after the API server is healthy: 2 s when nobody answered, 30 s behind an error
-//! (limits.toml, BACKOFF_SILENT_MAX_MS and BACKOFF_ERROR_MAX_MS).
+//! so long after the API server is healthy: 2 s when nobody answered, 30 s behind an error, 10 s when it
+//! had no such kind (limits.toml, BACKOFF_SILENT_MAX_MS, BACKOFF_ERROR_MAX_MS, KUBE_ABSENT_POLL_MS).
 
 use crate::model::object::Kind;
 use crate::network::{MS, Network, SECOND, Time};
@@ -8,6 +8,8 @@ use serval::kube::Trouble;
 
 const SILENT: Time = 2 * SECOND;
 const ERROR: Time = 30 * SECOND;
+/// A kind that is not served is looked for so often (KUBE_ABSENT_POLL_MS).
+const ABSENT: Time = 10 * SECOND;
 /// A connection and its request need so long.
 const WAY: Time = 4 * SECOND;
 /// A connection that nobody has at the other end ends so late, or one from before all was healed
@@ -45,6 +47,11 @@ impl Seen {
             let text = format!("the watch of {kind:?} waits for {wait_ms} ms behind {trouble:?}");
             net.trace.violated(net.now, "L5", text);
         }
+    }
+
+    /// Its kind is not served.
+    pub fn is_absent(&mut self) {
+        self.cap = ABSENT;
     }
 
     /// Whether the API server has it, which is healthy since then.

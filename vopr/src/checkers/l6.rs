@@ -21,6 +21,8 @@ pub struct Tally {
     rules: BTreeMap<(usize, Shares), BTreeMap<String, u64>>,
     /// Until when routers ask an endpoint for something that takes long: then others are preferred.
     busy: BTreeMap<(usize, String), Time>,
+    /// When the first of them was sent.
+    from: Option<Time>,
 }
 
 impl Tally {
@@ -33,6 +35,7 @@ impl Tally {
         };
         let shares = table.shares(request);
         if shares.len() > 1 {
+            self.from = Some(self.from.map_or(request.sent_at, |from| from.min(request.sent_at)));
             let hits = self.rules.entry((request.router, shares)).or_default();
             *hits.entry(backend).or_default() += 1;
         }
@@ -40,18 +43,20 @@ impl Tally {
 
     /// A request that takes its time was sent to these backends, until then.
     pub fn took_long(&mut self, (router, until): (usize, Time), attempts: &[Attempt]) {
-        self.busy.extend(attempts.iter().map(|a| ((router, a.backend.clone()), until)));
+        for attempt in attempts {
+            let busy = self.busy.entry((router, attempt.backend.clone())).or_default();
+            *busy = until.max(*busy);
+        }
     }
 
     /// Nobody asks any more; how many endpoints had to be asked.
-    /// `converged`: as above.
-    pub fn judge(&self, converged: Time, net: &mut Network) {
+    pub fn judge(&self, net: &mut Network) {
         for ((router, shares), hits) in &self.rules {
             let all: u64 = hits.values().sum();
             let owed = shares.iter().filter(|(_, share)| all * share / 1_000_000 >= ENOUGH);
             for (name, share) in owed {
                 let until = self.busy.get(&(*router, name.clone()));
-                if until.is_some_and(|&until| until > converged + SETTLED) {
+                if until.is_some_and(|&until| Some(until) > self.from) {
                     continue;
                 }
                 sometimes("an endpoint is owed requests");

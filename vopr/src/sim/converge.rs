@@ -78,7 +78,7 @@ impl Sim {
             d6::at_rest(router, &mut self.net);
             d11::at_rest(router, &mut self.net);
         }
-        self.tally.judge(since, &mut self.net);
+        self.tally.judge(&mut self.net);
         self.check_addresses(ROUTERS);
         for process in self.controllers.0.iter_mut().flatten() {
             process.check_admitted(Some(&self.api), &mut self.net);

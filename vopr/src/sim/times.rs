@@ -15,10 +15,11 @@ impl Sim {
         let request = &outcome.request;
         let network = self.options.network;
         let healed = self.options.until_ms * MS + l3::SETTLED;
+        let is_cut = self.options.partitions != Rate::Off;
         let weather = d15::Weather {
             calm: self.converged,
-            may_hang: network.refusals != Rate::Off && request.sent_at < healed,
-            may_stall: network.stalls != Rate::Off,
+            may_hang: (is_cut || network.refusals != Rate::Off) && request.sent_at < healed,
+            may_stall: is_cut || network.stalls != Rate::Off,
         };
         let router = &self.routers[request.router];
         let is_timed = d15::answered(outcome, router, &self.tables, weather, &mut self.net);
