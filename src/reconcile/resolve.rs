@@ -100,6 +100,13 @@ impl PoolIndex {
         self.places.resize(self.places.cap(), NONE).expect("up to the cap");
     }
 
+    /// Forgets the pools from this one on. Those before it were placed when these were not there
+    /// yet, so none of them lies behind one of these.
+    pub(super) fn forget_from(&mut self, first: u32) {
+        let later = |place: &&mut u32| **place != NONE && **place >= first;
+        self.places.as_mut_slice().iter_mut().filter(later).for_each(|place| *place = NONE);
+    }
+
     /// The place of the pool of that name, or the free place where it belongs.
     fn place(&self, out: &Snapshot, name: (&str, &str, u16)) -> u32 {
         let mut hash = Fnv::new();

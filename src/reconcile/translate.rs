@@ -4,7 +4,7 @@ use super::attach::{
     Attachment, hostnames_intersect, namespace_allowed, parent_key, route_intersects, selects,
 };
 use super::gateways::GatewayState;
-use super::resolve::{RefProblem, Resolver};
+use super::resolve::{PoolIndex, RefProblem, Resolver};
 use super::{Settings, Work};
 use crate::config::Snapshot;
 use crate::config::snapshot::{Backend, Condition, Match, Route, RouteHost};
@@ -21,7 +21,7 @@ pub fn routes(stores: &Stores, settings: &Settings, work: &mut Work, out: &mut S
         let mark = Mark::of(out);
         let fits = translate(stores, settings, work, out).is_ok();
         if !fits {
-            mark.undo(out);
+            mark.undo(&mut work.pools, out);
         }
         count_attached(stores, work);
         work.overflowed.push(!fits).expect("as many as the store holds");
@@ -37,6 +37,9 @@ struct Mark {
     backends: u32,
     filters: u32,
     edits: u32,
+    pools: u32,
+    upstreams: u32,
+    text: u32,
 }
 
 impl Mark {
@@ -49,11 +52,18 @@ impl Mark {
             backends: out.backends.len(),
             filters: out.filters.len(),
             edits: out.edits.len(),
+            pools: out.pools.len(),
+            upstreams: out.upstreams.len(),
+            text: out.text.len(),
         }
     }
 
-    /// Pools stay: others may use them. Strings stay too: pools lie between them.
-    fn undo(&self, out: &mut Snapshot) {
+    /// Nothing of the route is left: it takes no room, and nobody is led to its endpoints.
+    fn undo(&self, pools: &mut PoolIndex, out: &mut Snapshot) {
+        pools.forget_from(self.pools);
+        out.pools.truncate(self.pools);
+        out.upstreams.truncate(self.upstreams);
+        out.text.truncate(self.text);
         out.routes.truncate(self.routes);
         out.hosts.truncate(self.hosts);
         out.matches.truncate(self.matches);

@@ -47,6 +47,8 @@ struct Watching {
 struct Conn {
     reader: Reader,
     output: Vec<u8>,
+    /// Since when there is output that does not go.
+    unsent_since: Option<Time>,
     watching: Option<Watching>,
     close: bool,
 }
@@ -333,9 +335,11 @@ impl Api {
             .collect()
     }
 
-    /// Connections with something to send.
-    pub fn unsent(&self) -> usize {
-        self.conns.values().filter(|conn| !conn.output.is_empty()).count()
+    /// Connections that have had something to send since before then. (Watches end with their time,
+    /// so that a list may be on its way at any moment.)
+    pub fn unsent(&self, before: Time) -> usize {
+        let unsent = self.conns.values().filter_map(|conn| conn.unsent_since);
+        unsent.filter(|&since| since < before).count()
     }
 
     // ------------------------------------------------------------ requests
@@ -347,7 +351,8 @@ impl Api {
         }
         if what == SocketEvent::Accepted {
             let reader = Reader::new(false);
-            let conn = Conn { reader, output: Vec::new(), watching: None, close: false };
+            let output = Vec::new();
+            let conn = Conn { reader, output, unsent_since: None, watching: None, close: false };
             self.conns.insert(end, Box::new(conn));
         }
         let Some(mut conn) = self.conns.remove(&end) else { return };
@@ -653,6 +658,8 @@ fn flush(conn: &mut Conn, end: EndId, net: &mut Network) -> bool {
         };
         conn.output.drain(..taken);
     }
+    let waits = !conn.output.is_empty();
+    conn.unsent_since = waits.then(|| conn.unsent_since.unwrap_or(net.now));
     if conn.close && conn.output.is_empty() {
         net.close(end, false);
         return false;

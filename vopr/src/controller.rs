@@ -195,7 +195,7 @@ impl Process {
                 is_open: false,
                 output: Vec::new(),
                 shadow: Shadow::new(model),
-                seen: l5::Seen::new(net.now),
+                seen: l5::Seen::new(model, net.now),
             }
         });
         let watchers: Vec<Watcher> = watchers.collect();
@@ -357,7 +357,6 @@ impl Process {
                 Output::Event(Event::Retrying { trouble, wait_ms }) => {
                     w.seen.failed(w.shadow.kind, trouble, wait_ms, around.net);
                 }
-                Output::Event(Event::Absent | Event::Vanished) => w.seen.is_absent(),
                 Output::Event(event) => {
                     take_event(controller, &mut w.shadow, &is_wanted, event, (api, around));
                 }

@@ -451,6 +451,34 @@ endpoints: [{addresses: [127.0.0.1]}]
         assert!(gateway.contains(r#""attachedRoutes":16"#), "{gateway}");
     }
 
+    /// Not even its pools: they would take the room of what fits, and lead requests astray.
+    #[test]
+    fn a_route_that_does_not_fit_leaves_nothing() {
+        let mut capacities = Capacities::DEFAULT;
+        capacities.set("MAX_CONFIG_MATCHES", 16).unwrap();
+        let mut controller = controller_of(&capacities);
+        let named = |name: &str| {
+            ROUTE
+                .replace("name: r}", &format!("name: {name}}}"))
+                .replace("svc", &format!("s{name}"))
+        };
+        let matches = "{path: {value: /x/}}";
+        let many = vec![matches; 16].join(", ");
+        let many = named("b").replace(matches, &many);
+        apply(
+            &mut controller,
+            &[("g", GATEWAY), ("a", &named("a")), ("b", &many), ("c", &named("c"))],
+        );
+        let routes = statuses(&mut controller, Kind::HttpRoute);
+        let text = lines(&controller);
+        for (name, body) in routes {
+            let fits = name != "b";
+            assert_eq!(body.contains("CapacityExceeded"), !fits, "{body}");
+            assert_eq!(text.contains(&format!("default/s{name}/80")), fits, "{name} in {text}");
+        }
+        assert!(text.contains(r#""backends":[{"pool":1,"weight":1}]"#), "{text}");
+    }
+
     #[test]
     fn a_route_that_is_not_accepted_counts_as_attached() {
         let mut controller = controller();

@@ -16,6 +16,11 @@ const WAY: Time = 4 * SECOND;
 /// that brings a list byte by byte.
 const NOTICED: Time = 40 * SECOND;
 
+/// The CRD of ReferenceGrants may be away, which is no failure.
+fn least(kind: Kind) -> Time {
+    if kind == Kind::Grant { ABSENT } else { SILENT }
+}
+
 /// One watch of a controller.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
@@ -29,8 +34,8 @@ pub struct Seen {
 
 impl Seen {
     /// It begins.
-    pub fn new(now: Time) -> Seen {
-        Seen { at: now, held: now, cap: SILENT }
+    pub fn new(kind: Kind, now: Time) -> Seen {
+        Seen { at: now, held: now, cap: least(kind) }
     }
 
     /// An attempt failed; the next one is due then.
@@ -42,16 +47,11 @@ impl Seen {
                 | Trouble::Closed
                 | Trouble::AnswerTimeout
         );
-        self.cap = if is_silence { SILENT } else { ERROR };
+        self.cap = if is_silence { least(kind) } else { ERROR };
         if wait_ms * MS > self.cap {
             let text = format!("the watch of {kind:?} waits for {wait_ms} ms behind {trouble:?}");
             net.trace.violated(net.now, "L5", text);
         }
-    }
-
-    /// Its kind is not served.
-    pub fn is_absent(&mut self) {
-        self.cap = ABSENT;
     }
 
     /// Whether the API server has it, which is healthy since then.

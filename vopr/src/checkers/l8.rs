@@ -3,7 +3,7 @@
 
 use crate::api_server::Api;
 use crate::controller::Process;
-use crate::network::Network;
+use crate::network::{Network, SECOND};
 use crate::router::Router;
 use serval::resource::Kind;
 
@@ -35,7 +35,7 @@ pub fn at_rest(
             say(process.statuses_differing(net.now), "statuses differ from what is wanted");
         }
     }
-    let unsent = api.unsent();
+    let unsent = api.unsent(net.now - SECOND);
     if unsent > 0 {
         waits.push(format!("the API server: {unsent} connections with something to send"));
     }
