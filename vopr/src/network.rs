@@ -89,6 +89,8 @@ pub enum Step {
     Lease(Node),
     /// A process that is paused goes on.
     Resume(Node),
+    /// A router is not scheduled for a moment, so that events come together.
+    Hiccup,
     Heal,
     /// The control plane ends for good.
     Abandon,

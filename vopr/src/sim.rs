@@ -225,6 +225,7 @@ impl Sim {
             (0, Event::Step(Step::ApiTimer)),
             (0, Event::Step(Step::Workload)),
             (SECOND, Event::Step(Step::Fault)),
+            (SECOND, Event::Step(Step::Hiccup)),
             (self.options.until_ms * MS, Event::Step(Step::Heal)),
         ] {
             self.net.schedule(now + after, event);
@@ -454,6 +455,7 @@ impl Sim {
             Step::ApiTimer => self.api.on_timer(&mut self.net),
             Step::Status(_) | Step::Lease(_) => self.at_api_server(step),
             Step::Resume(node) => self.resume(node),
+            Step::Hiccup => self.hiccup(),
             Step::Heal => self.heal(),
             Step::Abandon => self.abandon(),
             Step::HealBinds => (0..ROUTERS).for_each(|i| self.fail_binds(i, &[])),

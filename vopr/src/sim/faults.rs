@@ -7,6 +7,7 @@ use crate::controllers::CONTROLLERS;
 use crate::faults::Fault;
 use crate::marks::sometimes;
 use crate::network::{Event, MS, Node, SECOND, Step, Time};
+use crate::seed::Rate;
 use crate::workload::PORTS;
 
 /// Nodes that have something to say to each other.
@@ -174,6 +175,21 @@ impl Sim {
             self.routers[i].was_held_up = true;
         }
         self.net.schedule(until, Event::Step(Step::Resume(node)));
+    }
+
+    /// Perhaps a router is not scheduled for a moment.
+    pub(super) fn hiccup(&mut self) {
+        if self.is_healed || self.options.router_pauses == Rate::Off {
+            return;
+        }
+        let node = Node::Router(self.prng.below(ROUTERS as u64) as usize);
+        if !self.pauses.has(node) {
+            let until = self.net.now + self.prng.range(MS, 60 * MS);
+            self.pauses.pause(node);
+            self.net.schedule(until, Event::Step(Step::Resume(node)));
+        }
+        let next = self.net.now + self.prng.range(60 * MS, SECOND);
+        self.net.schedule(next, Event::Step(Step::Hiccup));
     }
 
     pub(super) fn resume(&mut self, node: Node) {
