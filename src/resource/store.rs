@@ -228,7 +228,8 @@ impl<const N: usize, const BLOCKS: usize, const OUTLINE: usize> ResourceStore<N,
     }
 
     /// Whether a refused object could be admitted now, so that a relist is worth it: there is
-    /// room, or a younger object has its place (an object was replaced by a younger one).
+    /// room, or a younger object has its place (an object was replaced by a younger one). And
+    /// whether one whose name is not kept could be told so by its status, since a stub is free.
     pub fn wants_relist(&self) -> bool {
         let waiting = |s: &Stub<OUTLINE>| {
             s.refusal == Refusal::Capacity && self.evictions(&s.meta, s.blocks.max(1)).is_some()
@@ -237,6 +238,7 @@ impl<const N: usize, const BLOCKS: usize, const OUTLINE: usize> ResourceStore<N,
             return false;
         }
         let wants = self.stubs.as_slice().iter().any(waiting)
+            || self.uncounted > 0 && self.stubs.len() < self.stubs.cap()
             || self.waits_blocks > 0 && self.evictions(&self.waits, self.waits_blocks).is_some();
         if wants {
             sometimes(Mark::RelistWanted);
@@ -575,7 +577,7 @@ mod tests {
     }
 
     /// Refused objects of which not even the name is kept are not forgotten when younger ones take
-    /// the places that become free.
+    /// the places that become free, nor when only stubs do.
     #[test]
     fn a_refused_object_without_a_stub_is_asked_for_again() {
         let (mut store, mut scratch) = store(2);
@@ -586,29 +588,27 @@ mod tests {
         for n in 0..stubs {
             store.upsert(&*secret(&format!("young{n}"), 100), &mut scratch);
         }
-        assert_eq!(
-            store.refuse(&*secret("bad", 0), Refusal::Invalid),
-            Upserted::Refused(Refusal::Invalid)
-        );
-        assert_eq!(store.refused().1, 1);
+        let bad = secret("bad", 0);
+        assert_eq!(store.refuse(&*bad, Refusal::Invalid), Upserted::Refused(Refusal::Invalid));
         assert!(!store.wants_relist());
         store.upsert(&*secret("waits", 3), &mut scratch);
         assert_eq!(store.refused().1, 2);
         assert!(!store.wants_relist(), "older ones have the places");
         store.remove(&Key::new("ns", "goes").unwrap());
-        for n in 0..stubs {
-            assert!(store.remove(&Key::new("ns", &format!("young{n}")).unwrap()));
-        }
-        assert!(store.wants_relist());
+        assert!(store.wants_relist(), "a place is free");
         store.upsert(&*secret("younger", 4), &mut scratch);
         assert!(store.wants_relist(), "a younger one has its place");
         store.resync_begin();
-        for (name, created) in [("younger", 4), ("waits", 3), ("oldest", 1)] {
-            store.upsert(&*secret(name, created), &mut scratch);
+        let young = (0..stubs).map(|n| (format!("young{n}"), 100));
+        let older = [("younger", 4), ("waits", 3), ("oldest", 1)];
+        for (name, created) in young.chain(older.map(|(name, at)| (name.into(), at))) {
+            store.upsert(&*secret(&name, created), &mut scratch);
         }
         store.resync_end(true);
-        assert_eq!(names(&store), ["oldest", "waits"]);
+        assert_eq!((names(&store).join(" ").as_str(), store.refused().1), ("oldest waits", 1));
         assert!(!store.wants_relist());
+        store.remove(&Key::new("ns", "young0").unwrap());
+        assert!(store.wants_relist(), "its status can say so now");
     }
 
     #[test]

@@ -556,6 +556,56 @@ impl Api {
         conn.watching = Some(Watching { kind, at, until, owes_end: false });
     }
 
+    /// A line of a watch was sent, and something happens to it; whether that is its end.
+    fn spoil(&mut self, conn: &mut Conn, line: &str, is_initial: bool) -> bool {
+        self.injected.add(Fault::ApiFaults);
+        const HOW: [&str; 7] = [
+            "tells twice",
+            "tells twice",
+            "is cut in mid-line",
+            "tells 410",
+            "ends in order",
+            "tells nonsense",
+            "tells what is no UTF-8",
+        ];
+        // Nonsense makes a state that is told incomplete: only behind it.
+        let which = self.prng.below(if is_initial { 5 } else { 7 }) as usize;
+        sometimes(&format!("a watch {}", HOW[which]));
+        match which {
+            0 | 1 => chunk(&mut conn.output, line),
+            2 => {
+                let cut = self.prng.below(line.len() as u64) as usize;
+                conn.output.truncate(conn.output.len() - cut);
+                conn.close = true;
+            }
+            3 => {
+                let status = status_json(410, "Expired");
+                let line = format!("{{\"type\":\"ERROR\",\"object\":{status}}}\n");
+                chunk(&mut conn.output, &line);
+                conn.close = true;
+            }
+            4 => {
+                conn.output.extend(b"0\r\n\r\n");
+                conn.watching = None;
+            }
+            // An object without a name; what was changed is told, too.
+            5 => {
+                let kinds = ["ADDED", "MODIFIED", "DELETED"];
+                let kind = kinds[self.prng.below(3) as usize];
+                let nameless = r#"{"metadata":{"uid":"x"},"spec":{}}"#;
+                let line = format!("{{\"type\":\"{kind}\",\"object\":{nameless}}}\n");
+                chunk(&mut conn.output, &line);
+            }
+            _ => {
+                let line = b"{\"type\":\"MODIFIED\",\"object\":{\"kind\":\"\xf0\x9f\"}}\n";
+                conn.output.extend(format!("{:x}\r\n", line.len()).bytes());
+                conn.output.extend(line);
+                conn.output.extend(b"\r\n");
+            }
+        }
+        conn.close || conn.watching.is_none()
+    }
+
     /// Sends what changed since, and does faults.
     fn go_on(&mut self, conn: &mut Conn, now: Time) {
         let Some(watching) = &mut conn.watching else { return };
@@ -574,58 +624,8 @@ impl Api {
         for change in new {
             let line = event_line(&change);
             chunk(&mut conn.output, &line);
-            if self.faults.happens(&mut self.prng) {
-                self.injected.add(Fault::ApiFaults);
-                // Nonsense makes a state that is told incomplete: only behind it.
-                let which = self.prng.below(if is_initial { 5 } else { 7 }) as usize;
-                let told = "tells twice";
-                let how = [
-                    told,
-                    told,
-                    "is cut in mid-line",
-                    "tells 410",
-                    "ends in order",
-                    "tells nonsense",
-                    "tells what is no UTF-8",
-                ];
-                sometimes(&format!("a watch {}", how[which]));
-                match which {
-                    // Told twice.
-                    0 | 1 => chunk(&mut conn.output, &line),
-                    // Cut in mid-line.
-                    2 => {
-                        let cut = self.prng.below(line.len() as u64) as usize;
-                        let len = conn.output.len();
-                        conn.output.truncate(len - cut);
-                        return conn.close = true;
-                    }
-                    3 => {
-                        let status = status_json(410, "Expired");
-                        let line = format!("{{\"type\":\"ERROR\",\"object\":{status}}}\n");
-                        chunk(&mut conn.output, &line);
-                        return conn.close = true;
-                    }
-                    // An object without a name; what was changed is told, too.
-                    5 => {
-                        let kinds = ["ADDED", "MODIFIED", "DELETED"];
-                        let kind = kinds[self.prng.below(3) as usize];
-                        let nameless = r#"{"metadata":{"uid":"x"},"spec":{}}"#;
-                        let line = format!("{{\"type\":\"{kind}\",\"object\":{nameless}}}\n");
-                        chunk(&mut conn.output, &line);
-                    }
-                    6 => {
-                        let line = b"{\"type\":\"MODIFIED\",\"object\":{\"kind\":\"\xf0\x9f\"}}\n";
-                        conn.output.extend(format!("{:x}\r\n", line.len()).bytes());
-                        conn.output.extend(line);
-                        conn.output.extend(b"\r\n");
-                    }
-                    // The server ends the watch in order.
-                    _ => {
-                        conn.output.extend(b"0\r\n\r\n");
-                        conn.watching = None;
-                        return;
-                    }
-                }
+            if self.faults.happens(&mut self.prng) && self.spoil(conn, &line, is_initial) {
+                return;
             }
         }
         if let Some(watching) = &mut conn.watching

@@ -50,7 +50,8 @@ const LESS: [(&str, u32); 6] = [
 /// How many kinds of [`lesser`] there are.
 pub const LESSER: usize = LESS.len();
 
-/// These, but less room for one thing of a Snapshot: a router of another version, or set up otherwise.
+/// These, but less room for one thing of a Snapshot: a router of another version, or set up
+/// otherwise.
 pub fn lesser(capacities: Capacities, which: usize) -> Capacities {
     with(capacities, &LESS[which..=which])
 }

@@ -16,8 +16,8 @@ pub struct Violation {
     pub text: String,
 }
 
-/// A hash of eight bytes at a time: each byte of a run goes through it. Each step folds the 128 bits of
-/// a product.
+/// A hash of eight bytes at a time: each byte of a run goes through it. Each step folds the 128
+/// bits of a product.
 #[derive(Clone, Copy, Debug)]
 struct Mix(u64);
 

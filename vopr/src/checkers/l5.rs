@@ -1,6 +1,7 @@
 //! L5: a watch that lost its connection is tried again within the cap of its backoff, and is there
-//! so long after the API server is healthy: 2 s when nobody answered, 30 s behind an error, 10 s when it
-//! had no such kind (limits.toml, BACKOFF_SILENT_MAX_MS, BACKOFF_ERROR_MAX_MS, KUBE_ABSENT_POLL_MS).
+//! so long after the API server is healthy: 2 s when nobody answered, 30 s behind an error, 10 s
+//! when it had no such kind (limits.toml, BACKOFF_SILENT_MAX_MS, BACKOFF_ERROR_MAX_MS,
+//! KUBE_ABSENT_POLL_MS).
 
 use crate::model::object::Kind;
 use crate::network::{MS, Network, SECOND, Time};
