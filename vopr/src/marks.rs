@@ -111,6 +111,7 @@ const CATALOGUE: &[&str] = &[
     "a request gets 500",
     "a request is cut",
     "a route does not fit a Snapshot",
+    "a route is attached elsewhere",
     "a router answers 301",
     "a router answers 302",
     "a router answers 303",

@@ -116,6 +116,8 @@ pub struct Sim {
     settled: (u64, u64, u64),
     /// The control plane is gone for good.
     alone: Option<abandoned::Alone>,
+    /// The last client has gone.
+    is_quiet: bool,
     is_over: bool,
     /// Fills the timeline, if there is one.
     observer: Option<Observer>,
@@ -188,6 +190,7 @@ impl Sim {
             silent_from: Time::MAX / 2,
             settled: (0, 0, 0),
             alone: None,
+            is_quiet: false,
             is_over: false,
             observer: None,
         }

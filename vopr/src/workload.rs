@@ -332,11 +332,12 @@ impl Workload {
         self.put(kind, api, now);
     }
 
-    /// Changes what a rule does with requests, and where its endpoints are, and nothing else: who
-    /// is on the way meanwhile is served as before, or as after.
+    /// Changes what a rule does with requests, or where its route is attached, and where its
+    /// endpoints are, and nothing else: who is on the way meanwhile is served as before, or as
+    /// after.
     fn retouch(&mut self, api: &mut Api, now: Time) {
         let Some(key) = self.live(Kind::Route, None, api) else { return };
-        let Some(Spec::Route { parents, hostnames, mut rules }) =
+        let Some(Spec::Route { mut parents, hostnames, mut rules }) =
             api.objects.get(&key).map(|o| o.spec.clone())
         else {
             return;
@@ -345,16 +346,23 @@ impl Workload {
         let rule = &mut rules[index];
         let (filters, timeouts) = (self.filters(&rule.matches), self.timeouts());
         let value = self.of(&["one", "two", "three"]).to_string();
-        if rule.filters.redirect.is_none() && filters.redirect.is_none() {
+        if self.prng.chance(1, 3) {
+            sometimes("a route is attached elsewhere");
+            if let Spec::Route { parents: others, .. } = self.route(&key.1, api) {
+                parents = others;
+            }
+        } else if rule.filters.redirect.is_none() && filters.redirect.is_none() {
             match self.below(5) {
                 0 => rule.timeouts = timeouts,
                 2 => rule.filters.request = filters.request,
                 1 => rule.filters.rewrite = filters.rewrite,
                 _ => rule.filters.response = Some(Edit::Set(value)),
             }
-            let own = self.backend_filters(&rule.matches);
-            if let Some(backend) = rule.backends.first_mut() {
-                backend.filters = own;
+            if self.prng.chance(1, 4) {
+                let own = self.backend_filters(&rule.matches);
+                if let Some(backend) = rule.backends.first_mut() {
+                    backend.filters = own;
+                }
             }
         }
         for backend in rules[index].backends.clone() {

@@ -31,12 +31,14 @@ pub struct Seen {
     held: Time,
     /// How long its next attempt may be away.
     cap: Time,
+    /// When it was told first that its version is too old, which takes another attempt.
+    expired: Option<Time>,
 }
 
 impl Seen {
     /// It begins.
     pub fn new(kind: Kind, now: Time) -> Seen {
-        Seen { at: now, held: now, cap: least(kind) }
+        Seen { at: now, held: now, cap: least(kind), expired: None }
     }
 
     /// An attempt failed; the next one is due then.
@@ -49,6 +51,9 @@ impl Seen {
                 | Trouble::AnswerTimeout
         );
         self.cap = if is_silence { least(kind) } else { ERROR };
+        if matches!(trouble, Trouble::Status(410)) {
+            self.expired.get_or_insert(net.now);
+        }
         if wait_ms * MS > self.cap {
             let text = format!("the watch of {kind:?} waits for {wait_ms} ms behind {trouble:?}");
             net.trace.violated(net.now, "L5", text);
@@ -67,11 +72,15 @@ impl Seen {
             self.held = net.now;
         }
         if is_there {
+            self.expired = None;
             return self.at = net.now;
         }
+        // What was before all was well does not count.
+        self.expired = self.expired.filter(|&at| at >= healthy);
         let since = self.at.max(healthy);
         let within = self.cap + WAY;
-        if net.now > (since + NOTICED).min(self.held.max(healthy)) + within {
+        let held = self.held.max(healthy).max(self.expired.unwrap_or(0));
+        if net.now > (since + NOTICED).min(held) + within {
             let seconds = (net.now - since) as f64 / 1e9;
             let text = format!("{what} is not watched, {seconds} s after it could be");
             net.trace.violated(net.now, "L5", text);

@@ -178,7 +178,9 @@ impl Sim {
                     self.abuser.stop(&mut self.net);
                 }
                 let all_noticed = notices_late == 0 || now >= heal_at + within;
-                if now >= since + STAY && self.clients.open() == 0 && all_noticed {
+                let is_quiet = now >= since + STAY && self.clients.open() == 0 && all_noticed;
+                // Routers hear a moment later that the last one has gone.
+                if is_quiet && core::mem::replace(&mut self.is_quiet, true) {
                     self.end(since);
                 }
             }
