@@ -116,6 +116,8 @@ pub struct Sim {
     settled: (u64, u64, u64),
     /// The control plane is gone for good.
     alone: Option<abandoned::Alone>,
+    /// Since when the controller that reigns is told of what changes.
+    hears_since: Option<Time>,
     /// The last client has gone.
     is_quiet: bool,
     is_over: bool,
@@ -190,6 +192,7 @@ impl Sim {
             silent_from: Time::MAX / 2,
             settled: (0, 0, 0),
             alone: None,
+            hears_since: None,
             is_quiet: false,
             is_over: false,
             observer: None,

@@ -52,6 +52,10 @@ impl Looks {
             // Its own, or one of a restored API server.
             return;
         };
+        // One that was paused may have renewed it since the last look: that is no new reign.
+        let last = self.0.last().and_then(Option::as_ref);
+        let reign = |lease: &Lease| (lease.holder.clone(), lease.transitions);
+        let found = last.filter(|last| reign(last) == reign(found)).unwrap_or(found);
         let is_same = |look: &&Option<Lease>| look.as_ref() == Some(found);
         let run = self.0.iter().rev().take_while(is_same).count();
         // The first of them found it unchanged if the one before did find it so.

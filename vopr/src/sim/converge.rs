@@ -4,6 +4,7 @@
 //! it is over.
 
 use super::*;
+use crate::model::object::Kind;
 use crate::model::table::Table;
 
 /// So long, when the final state is reached.
@@ -99,6 +100,11 @@ impl Sim {
         for process in controllers.0.iter_mut().flatten().filter(|_| api.running) {
             process.check_watches(api, healthy, net);
         }
+        let hears = controllers.reigning().is_some_and(|process| {
+            let watched = api.watched_by(process.node, net);
+            [Kind::Gateway, Kind::Slice].iter().all(|kind| watched.contains(kind))
+        });
+        self.hears_since = hears.then(|| self.hears_since.unwrap_or(net.now));
     }
 
     /// Of each pool the first endpoint refuses connections for a while, so that it rests.
@@ -140,7 +146,9 @@ impl Sim {
         let wanted = l1::wanted(&self.api, pairs);
         let lacking = self.lacking(&wanted);
         let heard = self.silent_from + HEARD_NO_MORE..self.silent_from + SILENCE;
-        if self.calm == Calm::Over && heard.contains(&now) {
+        // Whose watch rests behind an error does not know yet what it wrote itself.
+        let hears = self.hears_since.is_some_and(|since| now >= since + FOLLOW);
+        if self.calm == Calm::Over && heard.contains(&now) && hears {
             self.check_addresses(ROUTERS - 1);
         }
         let swaps = self.routers.iter().map(|r| r.swaps).sum();
