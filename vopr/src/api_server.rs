@@ -381,7 +381,7 @@ impl Api {
         conns.retain(|end, conn| {
             if conn.watching.is_some() && !conn.close && self.prng.chance(2, 3) {
                 self.go_on(conn, net.now);
-                let is_gone = net.now < self.no_grants_until;
+                let is_gone = net.now < self.no_grants_until && !conn.close;
                 if is_gone && conn.watching.as_ref().is_some_and(|w| w.kind == Kind::Grant) {
                     // What was deleted is told; then the watch ends.
                     conn.output.extend(b"0\r\n\r\n");
