@@ -15,7 +15,9 @@ impl Sim {
         let request = &outcome.request;
         let network = self.options.network;
         let healed = self.options.until_ms * MS + l3::SETTLED;
-        let is_cut = self.options.partitions != Rate::Off;
+        // A router that was paused may find the time of a connect over before it looks at it.
+        let is_cut =
+            [self.options.partitions, self.options.router_pauses].iter().any(|r| *r != Rate::Off);
         let weather = d15::Weather {
             calm: self.converged,
             may_hang: (is_cut || network.refusals != Rate::Off) && request.sent_at < healed,
