@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 /// Failures that are printed; all are counted.
 const MAX_PRINTED: u64 = 20;
 
+/// Without a whole second there is no rate.
+const RUN_MIN: Duration = Duration::from_secs(1);
+
 /// What to ask, how often, of whom.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -102,8 +105,10 @@ impl Generator {
         Generator { shared, threads }
     }
 
-    /// Ends: what is under way is answered, then all is counted.
+    /// Ends: what is under way is answered, then all is counted. Not before the first whole second:
+    /// without one there is no rate to judge, however fast was what the load waited for.
     pub fn finish(self) -> Outcome {
+        std::thread::sleep(RUN_MIN.saturating_sub(self.shared.start.elapsed()));
         let seconds = self.shared.start.elapsed().as_secs() as usize;
         self.shared.stop.store(true, Ordering::SeqCst);
         let mut summary = Summary::default();
