@@ -165,6 +165,7 @@ pub struct Connections {
     free: u32,
     in_use: u32,
     clients: u32,
+    closing: u32,
 }
 
 crate::zeroed_struct!(Connections {
@@ -173,6 +174,7 @@ crate::zeroed_struct!(Connections {
     free: u32,
     in_use: u32,
     clients: u32,
+    closing: u32,
 });
 
 impl Connections {
@@ -209,6 +211,11 @@ impl Connections {
     /// Slots that hold clients.
     pub fn clients(&self) -> u32 {
         self.clients
+    }
+
+    /// Slots that wait for the driver to let go.
+    pub fn closing(&self) -> u32 {
+        self.closing
     }
 
     /// Whether so many slots are free, one of eight, that idle connections may keep theirs.
@@ -262,9 +269,11 @@ impl Connections {
         Some(index)
     }
 
-    /// Counts a client's slot no longer as a client's: it is closing.
-    pub fn client_gone(&mut self) {
-        self.clients -= 1;
+    /// Closes a slot until it is released. A client's no longer counts as a client's.
+    pub fn begin_closing(&mut self, index: u32) {
+        self.clients -= u32::from(self.slots[index].is_client());
+        self.slots[index].state = State::Closing;
+        self.closing += 1;
     }
 
     /// Gives a slot back. It must hold nothing and be out of every list.
@@ -273,6 +282,7 @@ impl Connections {
         let conn = &mut self.slots[index];
         assert!(matches!(conn.state, State::Closing | State::Connecting));
         assert!(conn.held.is_none() && !conn.timer.is_armed && conn.exchange == NONE);
+        self.closing -= u32::from(conn.state == State::Closing);
         (conn.state, conn.next) = (State::Free, next);
         self.free = index + 1;
         self.in_use -= 1;

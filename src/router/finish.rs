@@ -253,9 +253,9 @@ impl Worker {
             io.put(held.buf);
         }
         let (bind, endpoint) = (conn.bind, conn.endpoint);
-        (conn.state, conn.is_stalled) = (State::Closing, false);
+        conn.is_stalled = false;
+        self.conns.begin_closing(index);
         if is_client {
-            self.conns.client_gone();
             self.binds.client_went(bind);
         } else {
             self.endpoints.closed(endpoint, self.tick);
@@ -269,6 +269,9 @@ impl Worker {
         if self.conns[index].is_stalled {
             if is_client {
                 self.conns[index].is_stalled = false;
+                if self.conns[index].state == State::Busy {
+                    self.look_for_slot(turn, self.conns[index].exchange);
+                }
                 self.settle(turn, index);
             } else {
                 let client = self.client_of(index);

@@ -365,6 +365,57 @@ fn every_slot_in_use() {
     rig.assert_at_rest();
 }
 
+/// All slots in use, and connections fail: the next endpoint's waits for the slot of the one that
+/// the driver has not let go of yet. No request fails for it.
+#[test]
+fn a_request_waits_for_a_slot_that_closes() {
+    let mut rig = Rig::sized(16, 24, |s| plain(s, 2));
+    let clients: Vec<_> = (0..8).map(|_| rig.client()).collect();
+    for &client in &clients {
+        rig.send(client, GET);
+    }
+    let opening: Vec<_> = (0..8).map(|_| rig.opening().0).collect();
+    rig.refused(opening[0]);
+    assert!(rig.io.opened.is_empty(), "there is no slot yet");
+    rig.advance(50);
+    assert_eq!(rig.io.opened.len(), 1);
+    opening[1..].iter().for_each(|&backend| rig.refused(backend));
+    rig.advance(50);
+    for _ in 0..8 {
+        let backend = rig.backend();
+        rig.send(backend, OK);
+    }
+    for &client in &clients {
+        assert_eq!(rig.got(client), OK);
+    }
+    assert!(rig.worker.counters().exhausted >= 1);
+    rig.assert_at_rest();
+}
+
+/// Who waits for a slot may leave, and its route's timeout counts.
+#[test]
+fn who_waits_for_a_slot_may_leave() {
+    let mut rig = Rig::sized(16, 24, |s| {
+        plain(s, 2);
+        s.routes.as_mut_slice()[0].request_timeout_ms = 60;
+    });
+    let clients: Vec<_> = (0..8).map(|_| rig.client()).collect();
+    for &client in &clients {
+        rig.send(client, GET);
+    }
+    let opening: Vec<_> = (0..8).map(|_| rig.opening().0).collect();
+    for &backend in &opening[..2] {
+        rig.refused(backend);
+    }
+    rig.end(clients[0], End::Reset);
+    rig.advance(1_000);
+    assert!(rig.closed(clients[0]).is_some());
+    for &client in &clients[1..] {
+        assert_eq!(status(&rig.got(client)), "504");
+    }
+    rig.assert_at_rest();
+}
+
 /// Idle connections to many endpoints give way before the table is full: what comes next is served.
 #[test]
 fn idle_connections_cost_no_request_its_slot() {

@@ -95,7 +95,7 @@ impl Worker {
                 self.reuse(turn, index, conn);
                 return Ok(());
             }
-            if self.open(turn, index, endpoint, &address)? {
+            if self.open(turn, index, endpoint, &address) {
                 return Ok(());
             }
         }
@@ -215,24 +215,24 @@ impl Worker {
                 || self.binds.listen_at(address, any))
     }
 
-    /// Opens a connection; false when the endpoint refused at once, or is the router itself.
+    /// Opens a connection, or waits for a slot; false when the endpoint refused at once, or is the
+    /// router itself.
     fn open<I: Io>(
         &mut self,
         turn: &mut Turn<'_, I>,
         index: u32,
         endpoint: u32,
         address: &SocketAddr,
-    ) -> Result<bool, u16> {
+    ) -> bool {
         if self.is_own(address) {
             self.endpoints.forget_if_unused(endpoint, self.tick);
             self.counters.connects_failed += 1;
-            return Ok(false);
+            return false;
         }
         let Some(conn) = self.conns.add_upstream(index, endpoint, self.tick) else {
-            sometimes(Mark::ConnectionsFull);
             self.endpoints.forget_if_unused(endpoint, self.tick);
-            self.counters.exhausted += 1;
-            return Err(503);
+            self.wait_for_slot(turn.io, index);
+            return true;
         };
         self.counters.connects += 1;
         if turn.io.connect(self.conns.id(conn), *address).is_err() {
@@ -241,7 +241,7 @@ impl Worker {
             self.conns.release(conn);
             self.counters.connects_failed += 1;
             self.endpoints.failed(endpoint, self.tick);
-            return Ok(false);
+            return false;
         }
         self.endpoints.opened(endpoint);
         self.endpoints.began(endpoint);
@@ -249,7 +249,37 @@ impl Worker {
         (exchange.upstream, exchange.phase) = (conn, Phase::Connecting);
         self.rearm(conn);
         self.keep_room(turn.io);
-        Ok(true)
+        true
+    }
+
+    /// All slots are taken. Clients have half of them and each one upstream at most, this one none:
+    /// some slot is of a connection that closes, or idles and is closed here. The driver lets go of
+    /// it by the next tick, at which the request looks again, for the same endpoint first.
+    fn wait_for_slot<I: Io>(&mut self, io: &mut I, index: u32) {
+        sometimes(Mark::ConnectionsFull);
+        self.counters.exhausted += 1;
+        self.keep_room(io);
+        assert!(self.conns.closing() > 0, "a slot will be free");
+        let exchange = &mut self.exchanges[index];
+        assert!(exchange.upstream == NONE && exchange.phase == Phase::Connecting);
+        exchange.candidates.next -= 1;
+        let client = exchange.client;
+        self.conns[client].is_stalled = true;
+        self.rearm(client);
+    }
+
+    /// The tick after [`Worker::wait_for_slot`], unless the request's time is over.
+    pub(super) fn look_for_slot<I: Io>(&mut self, turn: &mut Turn<'_, I>, index: u32) {
+        let exchange = &self.exchanges[index];
+        assert!(exchange.upstream == NONE && exchange.phase == Phase::Connecting);
+        match exchange.deadline {
+            Some(deadline) if deadline.is_due(self.tick) => {
+                self.counters.timeouts += 1;
+                sometimes(Mark::RequestTimesOut);
+                self.fail(turn.io, index, 504);
+            }
+            _ => self.assign(turn, index),
+        }
     }
 
     /// A slot was taken: when few are left, an idle connection goes, so that the next request finds

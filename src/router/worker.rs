@@ -588,10 +588,11 @@ impl Worker {
 
     /// Checks everything against everything; for tests and the simulator, after each event.
     pub fn check_invariants(&self) {
-        let (mut clients, mut in_use, mut exchanges) = (0, 0, 0);
+        let (mut clients, mut in_use, mut exchanges, mut closing) = (0, 0, 0, 0);
         for (index, conn) in self.conns.iter() {
             in_use += u32::from(conn.state != State::Free);
             clients += u32::from(conn.is_client());
+            closing += u32::from(conn.state == State::Closing);
             let serves = matches!(conn.state, State::Busy | State::Connecting | State::Active);
             assert_eq!(serves, conn.exchange != NONE, "{conn:?}");
             let may_hold = matches!(conn.state, State::Idle | State::Busy | State::Active);
@@ -599,6 +600,8 @@ impl Worker {
             if matches!(conn.state, State::Busy) {
                 let exchange = &self.exchanges[conn.exchange];
                 assert_eq!(exchange.client, index);
+                // Without an upstream it waits for a slot.
+                assert_eq!(exchange.upstream == NONE, conn.is_stalled, "{conn:?}");
                 exchanges += 1;
                 if exchange.upstream != NONE {
                     assert_eq!(self.conns[exchange.upstream].exchange, conn.exchange);
@@ -615,6 +618,7 @@ impl Worker {
         }
         assert_eq!(in_use, self.conns.in_use());
         assert_eq!(clients, self.conns.clients());
+        assert_eq!(closing, self.conns.closing());
         assert_eq!(clients, self.binds.clients());
         assert_eq!(exchanges, self.exchanges.in_use());
         self.endpoints.check_invariants(&self.conns);

@@ -114,11 +114,6 @@ pub struct Router {
     pub asked: Vec<Asked>,
     prng: Prng,
     capacities: Capacities,
-    /// Of its connections.
-    slots: u64,
-    /// When it last had no slot or buffer for a request, while it had about as many clients as it
-    /// takes.
-    pub full_at: Time,
     /// Some of its processes have less room.
     pub is_mixed: bool,
 }
@@ -197,8 +192,6 @@ impl Router {
             asked: Vec::new(),
             prng,
             capacities,
-            slots: capacities.max_connections.into(),
-            full_at: 0,
             is_mixed: false,
         }
     }
@@ -399,7 +392,6 @@ impl Router {
         let (worker, driver, now) = (&mut process.worker, &mut process.driver, net.now);
         let mut face = Face { driver, net };
         let (mut adopted, mut heads) = (None, 0);
-        let exhausted = worker.counters().exhausted;
         let result = process.reader.turn(|slot, generation| {
             let mut turn = Turn { io: &mut face, slot, generation, now: Instant(now) };
             worker.begin(&mut turn);
@@ -415,10 +407,6 @@ impl Router {
         });
         process.reader.acknowledge();
         process.driver.turns += 1;
-        let counters = process.worker.counters();
-        if counters.exhausted > exhausted && 2 * counters.clients + 4 >= self.slots {
-            self.full_at = net.now;
-        }
         d12::judged(self.index, heads, net);
         let connects = core::mem::take(&mut process.driver.connects);
         if let Some(checksum) = adopted {

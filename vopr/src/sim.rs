@@ -402,14 +402,6 @@ impl Sim {
                 self.sums.tunnels += u64::from(response.status == 101);
             }
             d1::answered(&outcome, router, &self.tables, &mut self.net);
-            // With as many clients as it takes, all with a backend, the slot of a connection that
-            // closes may be missing: a known limit.
-            if router.full_at >= outcome.request.sent_at
-                && outcome.response.as_ref().is_some_and(|r| (r.status, &r.backend) == (503, &None))
-            {
-                sometimes("a request meets a router that is full");
-                outcome.was_told = true;
-            }
             self.check_times(&outcome);
             if let Some(since) = self.converged {
                 let table = self.tables.adopted(&self.routers[outcome.request.router]);
