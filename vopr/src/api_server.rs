@@ -228,9 +228,28 @@ impl Api {
                 spec,
                 status: String::new(),
                 addresses: Vec::new(),
+                is_huge: false,
             },
         };
         self.put(Rc::new(object), old.is_none());
+    }
+
+    /// An object gets an annotation that makes it longer than a controller takes, or loses it.
+    pub fn annotate(&mut self, key: &Key, is_huge: bool) {
+        let Some(old) = self.objects.get(key).filter(|old| old.is_huge != is_huge) else { return };
+        let old = old.as_ref().clone();
+        self.version += 1;
+        self.put(Rc::new(Object { is_huge, version: self.version, ..old }), false);
+    }
+
+    /// Whether an object was ever too long.
+    pub fn was_huge(&self, key: &Key) -> bool {
+        self.history.iter().any(|c| c.object.is_huge && c.object.key == *key)
+    }
+
+    /// The objects that are too long.
+    pub fn huge(&self) -> Vec<Key> {
+        self.objects.values().filter(|o| o.is_huge).map(|o| o.key.clone()).collect()
     }
 
     fn put(&mut self, object: Rc<Object>, added: bool) {

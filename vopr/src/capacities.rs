@@ -97,7 +97,7 @@ pub fn small() -> Capacities {
         ("MAX_CONFIG_TEXT_BYTES", 24_576),
         ("MAX_ROUTERS", 3),
         ("MAX_WORKERS", 1),
-        ("MAX_CONNECTIONS", 24),
+        ("MAX_CONNECTIONS", 12),
         ("MAX_IO_BUFFERS", 24),
         ("MAX_REQUEST_BODY_MIB", 1),
     ];

@@ -27,7 +27,7 @@ use serval::controller::reign::Change;
 use serval::controller::{Controller, StatusQueue};
 use serval::kube::Trouble;
 use serval::kube::kind::Watched;
-use serval::kube::watch::{Event, Input, Output, Settings as WatchSettings, Watch};
+use serval::kube::watch::{Event, Input, Output, Settings as WatchSettings, Skip, Watch};
 use serval::limits::{
     Capacities, ENDPOINT_SYNC_PERIOD_MS, MAX_PUSHES_AT_ONCE, MAX_RECORD_SIZE_BYTES,
     MAX_REPORTS_AT_ONCE,
@@ -650,6 +650,19 @@ fn vet(chain: &str, key: &str) -> PairProblem {
     }
 }
 
+/// Whether the store of a kind has an object.
+fn holds(controller: &mut Controller, kind: Kind, namespace: &str, name: &str) -> bool {
+    let stores = controller.stores();
+    let found = match kind {
+        Kind::Gateway => stores.gateways.find_parts(namespace, name),
+        Kind::HttpRoute => stores.routes.find_parts(namespace, name),
+        Kind::Service => stores.services.find_parts(namespace, name),
+        Kind::EndpointSlice => stores.slices.find_parts(namespace, name),
+        _ => unreachable!("no {kind:?} is too large"),
+    };
+    found.is_some()
+}
+
 /// As the shell's main loop takes a record, and the same for the shadow. `is_wanted`: whether a
 /// Gateway refers to a Secret, if that is known.
 fn take_event(
@@ -710,6 +723,14 @@ fn take_event(
             let namespace = if kind.is_cluster_scoped() { "" } else { namespace };
             let key = Key::new(namespace, name).expect("names of the model are short");
             controller.delete(kind, &key);
+        }
+        Event::Skipped { why: Skip::TooLarge, namespace, name, .. }
+            if api.was_huge(&(shadow.kind, namespace.to_string(), name.to_string())) =>
+        {
+            sometimes("an object that is too large is skipped");
+            let key = Key::new(namespace, name).expect("names of the model are short");
+            controller.skipped(kind, &key);
+            shadow.skip(namespace, name, holds(controller, kind, namespace, name));
         }
         // Only the API server's nonsense has no name.
         Event::Skipped { why, name, .. } if !name.is_empty() => {

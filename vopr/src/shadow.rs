@@ -102,6 +102,14 @@ impl Shadow {
         }
     }
 
+    /// An object is there in a version that is not taken. Its last one stays where the controller
+    /// has it: what was refused has none, and is not known any more when the resync ends.
+    pub fn skip(&mut self, namespace: &str, name: &str, is_kept: bool) {
+        if let Some(seen) = self.seen.as_mut().filter(|_| is_kept) {
+            seen.insert((namespace.to_string(), name.to_string()));
+        }
+    }
+
     /// An object is gone.
     pub fn delete(&mut self, namespace: &str, name: &str) {
         self.went();

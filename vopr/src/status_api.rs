@@ -13,6 +13,7 @@ use crate::parsed::Parsed;
 use crate::router::clocks;
 use crate::seed::Rate;
 use crate::workload::CONTROLLER;
+use serval::kube::Trouble;
 use serval::kube::kind::Watched;
 use serval::kube::status_patch::{Input, Output, StatusPatch};
 use serval::reconcile::merge::merge;
@@ -108,6 +109,11 @@ fn read(
         ask(&mut machine, Input::Answer { status: 404, retry_after_ms: 0, document: None }, net);
         return Next::Over(true);
     };
+    if object.is_huge {
+        sometimes("a status finds its object too large");
+        ask(&mut machine, Input::Failed(Trouble::AnswerTooLarge), net);
+        return Next::Over(false);
+    }
     if object.uid != order.uid {
         sometimes("a status is worked out for an object that was made anew");
     }

@@ -256,6 +256,9 @@ impl Workload {
             }
         }
         self.make_room(api);
+        for key in api.huge() {
+            api.annotate(&key, false);
+        }
     }
 
     /// The last route that is admitted goes, where another one waits for its place.
@@ -299,6 +302,9 @@ impl Workload {
         }
         if self.prng.chance(1, 12) {
             return self.replace(api, now);
+        }
+        if self.prng.chance(1, 40) {
+            return self.annotate(api);
         }
         let kind = self.of(&[
             Kind::Gateway,
@@ -389,6 +395,18 @@ impl Workload {
         sometimes("an object is made anew");
         api.delete(&key);
         api.apply(key, spec, now);
+    }
+
+    /// Somebody writes a novel into an annotation; who did so before takes theirs out.
+    fn annotate(&mut self, api: &mut Api) {
+        let before = api.huge();
+        for key in before {
+            api.annotate(&key, false);
+        }
+        let kind = self.of(&[Kind::Gateway, Kind::Route, Kind::Route, Kind::Service, Kind::Slice]);
+        if let Some(key) = self.live(kind, None, api).filter(|key| key.1 != SERVICE.0) {
+            api.annotate(&key, true);
+        }
     }
 
     /// Creates an object, or changes it.

@@ -32,6 +32,9 @@ impl Kind {
     ];
 }
 
+/// Of the annotation that makes an object too long.
+const HUGE_BYTES: usize = serval::limits::MAX_LINE_SIZE_BYTES as usize;
+
 /// Kind, namespace (empty when cluster-scoped), name.
 pub type Key = (Kind, String, String);
 
@@ -49,6 +52,8 @@ pub struct Object {
     pub status: String,
     /// status.addresses of a Gateway.
     pub addresses: Vec<Ipv4Addr>,
+    /// It has an annotation that makes it longer than a controller takes.
+    pub is_huge: bool,
 }
 
 /// What an object says.
@@ -309,6 +314,10 @@ impl Object {
             Spec::Foreign { meta, .. } => meta.clone(),
             _ => String::new(),
         };
+        let notes = match self.is_huge {
+            true => format!(r#","annotations":{{"note":"{}"}}"#, "x".repeat(HUGE_BYTES)),
+            false => String::new(),
+        };
         let place = match namespace.as_str() {
             "" => String::new(),
             namespace => format!(r#""namespace":"{namespace}","#),
@@ -318,7 +327,7 @@ impl Object {
             status => format!(r#","status":{status}"#),
         };
         format!(
-            r#"{{"kind":"{kind:?}","metadata":{{{place}"name":"{name}","uid":"{}","resourceVersion":"{version}","generation":{},"creationTimestamp":"{stamp}"{labels}}}{}{status}}}"#,
+            r#"{{"kind":"{kind:?}","metadata":{{{place}"name":"{name}","uid":"{}","resourceVersion":"{version}","generation":{},"creationTimestamp":"{stamp}"{labels}{notes}}}{}{status}}}"#,
             self.uid,
             self.generation,
             match &self.spec {
