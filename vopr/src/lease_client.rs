@@ -128,6 +128,9 @@ impl LeaseClient {
                     let at = net.now + self.prng.range(MS, 30 * MS);
                     let (method, body) = (request.method, request.body.to_vec());
                     self.asked = method;
+                    if let Some(looks) = self.looks.as_ref().filter(|_| method == Method::Put) {
+                        looks.takes(&self.holder, self.epoch, self.read.as_ref(), net);
+                    }
                     self.flight = Flight::There(at, method, path_of(&request.path), body);
                     net.schedule(at, Event::Step(Step::Lease(self.node)));
                 }
@@ -142,7 +145,7 @@ impl LeaseClient {
                 Output::Done(Err(_)) => {
                     sometimes("the Lease is not to be had");
                     self.reign.failed(now);
-                    self.looks.iter_mut().for_each(|looks| looks.add(None));
+                    self.looks.iter_mut().for_each(|looks| looks.add(None, net.now));
                 }
             }
         }
@@ -153,16 +156,15 @@ impl LeaseClient {
     fn looked(&mut self, change: Change, net: &mut Network) {
         match change {
             Change::Taken(epoch) => {
-                if let Some(looks) = self.looks.take() {
+                if self.looks.take().is_some() {
                     sometimes("who stood by reigns again");
-                    looks.taken(&self.holder, self.epoch, self.read.as_ref(), net);
                 }
                 self.epoch = epoch;
             }
             Change::Overtaken => self.looks = Some(l4::Looks::default()),
             Change::None => {}
         }
-        self.looks.iter_mut().for_each(|looks| looks.add(self.read.clone()));
+        self.looks.iter_mut().for_each(|looks| looks.add(self.read.clone(), net.now));
     }
 
     /// A request is due at the API server, whether the process is awake or not.
