@@ -3,8 +3,9 @@
 //!
 //! Silence (nothing listens, nothing answers) is retried within BACKOFF_SILENT_MAX_MS, since
 //! recovery must be quick when the server returns; an error answer backs off to
-//! BACKOFF_ERROR_MAX_MS, and `Retry-After` is obeyed (shared/kube-client.md, point 9). Who says that
-//! a version is too old is well: errors before it do not delay the relist, only more of its kind do.
+//! BACKOFF_ERROR_MAX_MS, and `Retry-After` is obeyed (shared/kube-client.md, point 9). Who says
+//! that a version is too old is well: errors before it do not delay the relist, only more of its
+//! kind do.
 
 use crate::limits::{
     BACKOFF_ERROR_FIRST_MS, BACKOFF_ERROR_MAX_MS, BACKOFF_SILENT_FIRST_MS, BACKOFF_SILENT_MAX_MS,

@@ -234,8 +234,8 @@ impl LeaseClient {
     }
 }
 
-/// When a request arrives. Who is about to take over may be as slow as it takes the other one, which
-/// lost the API server, to be back, and to renew.
+/// When a request arrives. Who is about to take over may be as slow as it takes the other one,
+/// which lost the API server, to be back, and to renew.
 fn arrives_at(of: Node, takes_over: bool, prng: &mut Prng, net: &Network) -> Time {
     let at = net.now + prng.range(MS, 30 * MS);
     let others = (0..CONTROLLERS).map(Node::Controller).filter(|&node| node != of);
