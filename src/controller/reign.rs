@@ -3,8 +3,8 @@
 //! In: the routers' highest epoch, whose the Lease was at each look ([`crate::kube::lease`]), the
 //! time. Out: when to look and what for, and what changed. The newest to start takes the Lease at
 //! once, since what it replaces has mostly ended, and renews it; one that finds it taken stands by,
-//! and takes it when it was not renewed for [`LEASE_STALE_LOOKS`] looks. Routers are not in danger
-//! meanwhile: the epoch fences.
+//! and takes it when it was not renewed for [`LEASE_STALE_LOOKS`] looks, if it is still as they saw
+//! it. Routers are not in danger meanwhile: the epoch fences.
 
 use crate::kube::lease::{Held, Look};
 use crate::limits::{BACKOFF_SILENT_MAX_MS, LEASE_RENEW_PERIOD_MS, LEASE_STALE_LOOKS};
@@ -67,7 +67,9 @@ impl Reign {
         }
         // Who has overtaken us has a higher epoch, even if no router and no Lease still knows it.
         let overtaken = if self.state == State::StandingBy { self.epoch + 1 } else { 0 };
-        Some(Look { held: self.epoch, given: highest.max(overtaken), take })
+        // Who starts takes it as it is; who stands by only as it grew stale.
+        let stale = if take && self.state == State::StandingBy { self.seen } else { 0 };
+        Some(Look { held: self.epoch, given: highest.max(overtaken), take, stale })
     }
 
     /// The look was ordered; [`Reign::found`] or [`Reign::failed`] follows.
@@ -130,9 +132,14 @@ mod tests {
         fn reigning() -> Clocked {
             let mut clocked = Clocked(Reign::new(Instant::default() + PERIOD), Instant::default());
             assert_eq!(clocked.0.look(0, false, clocked.1), None, "routers first");
-            assert_eq!(clocked.look(0), Some(Look { held: 0, given: 0, take: true }));
+            assert_eq!(clocked.look(0), Some(Look { take: true, ..Look::default() }));
             assert_eq!(clocked.found(Held::Own(1)), Change::Taken(1));
             clocked
+        }
+
+        /// A look of who has taken epoch 1, and takes nothing.
+        fn plain(given: u64) -> Option<Look> {
+            Some(Look { held: 1, given, ..Look::default() })
         }
 
         fn look(&self, highest: u64) -> Option<Look> {
@@ -149,7 +156,7 @@ mod tests {
         fn later(&mut self, seen: u64) -> Change {
             assert_eq!(self.look(2), None);
             self.1 = self.1 + PERIOD;
-            assert_eq!(self.look(2), Some(Look { held: 1, given: 2, take: false }));
+            assert_eq!(self.look(2), Clocked::plain(2));
             self.found(Held::Others(seen))
         }
     }
@@ -159,10 +166,10 @@ mod tests {
         let mut c = Clocked::reigning();
         assert_eq!(c.look(1), None);
         c.1 = c.1 + PERIOD;
-        assert_eq!(c.look(1), Some(Look { held: 1, given: 1, take: false }));
+        assert_eq!(c.look(1), Clocked::plain(1));
         assert_eq!(c.found(Held::Own(1)), Change::None);
         // A router of a higher epoch: at once; the Lease was older than it.
-        assert_eq!(c.look(7), Some(Look { held: 1, given: 7, take: false }));
+        assert_eq!(c.look(7), Clocked::plain(7));
         assert_eq!(c.found(Held::Own(8)), Change::Taken(8));
         assert_eq!(c.look(8), None);
     }
@@ -184,9 +191,24 @@ mod tests {
         for _ in 0..LEASE_STALE_LOOKS {
             assert_eq!(c.later(5), Change::None);
         }
-        assert_eq!(c.look(2), Some(Look { held: 1, given: 2, take: true }));
+        assert_eq!(c.look(2), Some(Look { held: 1, given: 2, take: true, stale: 5 }));
         assert_eq!(c.found(Held::Own(3)), Change::Taken(3));
         assert_eq!(c.look(3), None);
+    }
+
+    #[test]
+    fn a_lease_that_was_renewed_before_it_was_taken_is_watched_anew() {
+        let mut c = Clocked::reigning();
+        assert_eq!(c.found(Held::Others(5)), Change::Overtaken);
+        for _ in 0..LEASE_STALE_LOOKS {
+            assert_eq!(c.later(5), Change::None);
+        }
+        assert_eq!(c.look(2).map(|look| look.stale), Some(5));
+        assert_eq!(c.found(Held::Others(6)), Change::None, "it is another one now");
+        for _ in 0..LEASE_STALE_LOOKS {
+            assert_eq!(c.later(6), Change::None);
+        }
+        assert_eq!(c.look(2).map(|look| (look.take, look.stale)), Some((true, 6)));
     }
 
     #[test]
@@ -195,7 +217,7 @@ mod tests {
         assert_eq!(c.found(Held::Others(5)), Change::Overtaken);
         c.1 = c.1 + PERIOD;
         // No router has the epoch of the other one, which is gone.
-        assert_eq!(c.look(1), Some(Look { held: 1, given: 2, take: false }));
+        assert_eq!(c.look(1), Clocked::plain(2));
         assert_eq!(c.found(Held::Own(3)), Change::Taken(3), "not ours as it was");
     }
 

@@ -1,8 +1,11 @@
-//! When to try again: two ladders, one for silence, one for error answers, both without an end.
+//! When to try again: three ladders, one for silence, one for error answers, one for versions that
+//! are too old, all without an end.
 //!
 //! Silence (nothing listens, nothing answers) is retried within BACKOFF_SILENT_MAX_MS, since
 //! recovery must be quick when the server returns; an error answer backs off to
-//! BACKOFF_ERROR_MAX_MS, and `Retry-After` is obeyed (shared/kube-client.md, point 9).
+//! BACKOFF_ERROR_MAX_MS, and `Retry-After` is obeyed (shared/kube-client.md, point 9). Who says
+//! that a version is too old is well: errors before it do not delay the relist, only more of its
+//! kind do.
 
 use crate::limits::{
     BACKOFF_ERROR_FIRST_MS, BACKOFF_ERROR_MAX_MS, BACKOFF_SILENT_FIRST_MS, BACKOFF_SILENT_MAX_MS,
@@ -15,9 +18,10 @@ use crate::stdx::{Duration, Prng};
 pub struct Backoff {
     silent: u32,
     errors: u32,
+    expired: u32,
 }
 
-crate::zeroed_struct!(Backoff { silent: u32, errors: u32 });
+crate::zeroed_struct!(Backoff { silent: u32, errors: u32, expired: u32 });
 
 impl Backoff {
     /// Forgets all failures: something went well.
@@ -39,6 +43,14 @@ impl Backoff {
         // An answer, so somebody is there.
         self.silent = 0;
         wait.max(Duration::from_millis(retry_after_ms.min(u64::from(RETRY_AFTER_MAX_MS))))
+    }
+
+    /// Wait before a relist, since a version was too old.
+    pub fn expired(&mut self, prng: &mut Prng) -> Duration {
+        let wait = ladder(self.expired, BACKOFF_ERROR_FIRST_MS, BACKOFF_ERROR_MAX_MS, prng);
+        self.expired = self.expired.saturating_add(1);
+        self.silent = 0;
+        wait
     }
 }
 
@@ -68,6 +80,21 @@ mod tests {
         assert!(backoff.error(0, &mut prng).as_millis() >= u64::from(BACKOFF_ERROR_MAX_MS) / 2);
         let again = backoff.silence(&mut prng).as_millis();
         assert!(again < 100, "an answer ends the silence: {again}");
+    }
+
+    #[test]
+    fn a_version_that_is_too_old_does_not_wait_for_errors_before_it() {
+        let (mut backoff, mut prng) = (Backoff::default(), Prng::new(1));
+        for _ in 0..100 {
+            backoff.error(0, &mut prng);
+        }
+        let first = backoff.expired(&mut prng).as_millis();
+        assert!(first < u64::from(BACKOFF_ERROR_FIRST_MS), "{first}");
+        for _ in 0..100 {
+            backoff.expired(&mut prng);
+        }
+        let most = backoff.expired(&mut prng).as_millis();
+        assert!((u64::from(BACKOFF_ERROR_MAX_MS) / 2..).contains(&most), "no busy loop: {most}");
     }
 
     #[test]

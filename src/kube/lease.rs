@@ -29,6 +29,9 @@ pub struct Look {
     /// Take the next epoch, whoever has the Lease. Else it is renewed when it is still ours, taken
     /// again when `given` shows that it is older than the routers, and left to who took it since.
     pub take: bool,
+    /// Not 0: take it only as [`Held::Others`] of this number, which is the state that was seen to
+    /// be stale; found in another one it was renewed, or somebody else was quicker.
+    pub stale: u64,
 }
 
 /// Whose the Lease is.
@@ -98,7 +101,7 @@ crate::zeroed_enum!(Pending { None });
 
 const STAMP_BYTES: usize = "2026-11-23T05:53:35".len();
 
-crate::zeroed_struct!(Look { held: u64, given: u64, take: bool });
+crate::zeroed_struct!(Look { held: u64, given: u64, take: bool, stale: u64 });
 
 /// Names twice, an identity, two times, numbers.
 const BODY_BYTES: usize = 2048;
@@ -265,10 +268,12 @@ impl LeaseEpoch {
         let transitions = u64::try_from(transitions).unwrap_or(0);
         let holder = lease.at(&["spec", "holderIdentity"]).and_then(Value::str).unwrap_or("");
         let is_ours = holder == self.holder.as_str();
-        let Look { held, given, take } = self.look;
+        let Look { held, given, take, stale } = self.look;
+        let seen = fnv::hash(self.resource_version.as_str().as_bytes()) | 1;
+        let take = take && (stale == 0 || stale == seen);
         if !take && !is_ours && held < transitions {
             sometimes(Mark::LeaseOfOthers);
-            self.others = fnv::hash(self.resource_version.as_str().as_bytes()) | 1;
+            self.others = seen;
             return self.done(0);
         }
         // Above `held` when the answer to our write was lost.
@@ -359,7 +364,7 @@ mod tests {
 
     impl Taker {
         fn new(given: u64) -> Taker {
-            Taker::look(Look { held: 0, given, take: true })
+            Taker::look(Look { given, take: true, ..Look::default() })
         }
 
         fn look(look: Look) -> Taker {
@@ -446,7 +451,7 @@ mod tests {
 
     /// What becomes of a Lease at `transitions` for whom has epoch 5 of it and hears of `given`.
     fn looked(transitions: i64, given: u64, take: bool) -> String {
-        let mut taker = Taker::look(Look { held: 5, given, take });
+        let mut taker = Taker::look(Look { held: 5, given, take, stale: 0 });
         let put = taker.answer(200, &lease("9", transitions));
         match put.split_once(r#""leaseTransitions":"#) {
             Some((_, rest)) => format!("{} {}", rest.trim_matches('}'), taker.answer(200, "{}")),
@@ -471,7 +476,7 @@ mod tests {
 
     #[test]
     fn one_epoch_of_two_holders_is_left_by_both() {
-        let mut taker = Taker::look(Look { held: 5, given: 5, take: false });
+        let mut taker = Taker::look(Look { held: 5, given: 5, ..Look::default() });
         let put = taker.answer(200, &lease("9", 5).replace(r#""me""#, r#""twin""#));
         assert!(put.contains(r#""leaseTransitions":6"#), "{put}");
         assert_eq!(taker.answer(200, "{}"), "Ok(Own(6))");
@@ -479,7 +484,7 @@ mod tests {
 
     #[test]
     fn taken_though_the_answer_was_lost() {
-        let mut taker = Taker::look(Look { held: 5, given: 7, take: false });
+        let mut taker = Taker::look(Look { held: 5, given: 7, ..Look::default() });
         assert!(taker.answer(200, &lease("9", 5)).contains(r#""leaseTransitions":8"#));
         taker.0.input(Input::Failed(Trouble::Closed), taker.1).unwrap();
         assert_eq!(taker.wait(), "Get l ");
@@ -490,11 +495,35 @@ mod tests {
 
     #[test]
     fn overtaken_while_it_renews() {
-        let mut taker = Taker::look(Look { held: 5, given: 5, take: false });
+        let mut taker = Taker::look(Look { held: 5, given: 5, ..Look::default() });
         assert!(taker.answer(200, &lease("9", 5)).starts_with("Put"));
         assert_eq!(taker.answer(409, ""), "waits");
         assert_eq!(taker.wait(), "Get l ");
         assert!(taker.answer(200, &lease("10", 6)).starts_with("Ok(Others("));
+    }
+
+    #[test]
+    fn only_the_stale_lease_is_taken() {
+        let stale = fnv::hash(b"9") | 1;
+        let look = Look { held: 5, given: 6, take: true, stale };
+        let mut taker = Taker::look(look);
+        let others = taker.answer(200, &lease("10", 6));
+        assert!(others.starts_with("Ok(Others("), "renewed since: {others}");
+        let mut taker = Taker::look(look);
+        let put = taker.answer(200, &lease("9", 6));
+        assert!(put.contains(r#""leaseTransitions":7"#), "{put}");
+        // Another one who stood by was quicker.
+        assert_eq!(taker.answer(409, ""), "waits");
+        assert_eq!(taker.wait(), "Get l ");
+        assert!(taker.answer(200, &lease("10", 7)).starts_with("Ok(Others("));
+        // It was taken, but the answer was lost: no second epoch.
+        let mut taker = Taker::look(look);
+        assert!(taker.answer(200, &lease("9", 6)).starts_with("Put"));
+        taker.0.input(Input::Failed(Trouble::Closed), taker.1).unwrap();
+        assert_eq!(taker.wait(), "Get l ");
+        let put = taker.answer(200, &lease("10", 7).replace("other", "me"));
+        assert!(put.contains(r#""leaseTransitions":7"#), "{put}");
+        assert_eq!(taker.answer(200, "{}"), "Ok(Own(7))");
     }
 
     #[test]

@@ -358,6 +358,9 @@ impl Process {
                     w.seen.failed(w.shadow.kind, trouble, wait_ms, around.net);
                 }
                 Output::Event(event) => {
+                    if matches!(event, Event::Bookmark) {
+                        w.seen.bookmark();
+                    }
                     take_event(controller, &mut w.shadow, &is_wanted, event, (api, around));
                 }
             }

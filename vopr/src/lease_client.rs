@@ -5,6 +5,7 @@
 
 use crate::api_server::Api;
 use crate::checkers::{l4, s10};
+use crate::controllers::CONTROLLERS;
 use crate::faults::Fault;
 use crate::lease_api::{self, Lease};
 use crate::marks::sometimes;
@@ -18,6 +19,9 @@ use serval::kube::lease::{Held, Input, LeaseEpoch, Output};
 use serval::kube::request::{Method, ObjectPath, TargetText};
 use serval::limits::ENDPOINT_SYNC_PERIOD_MS;
 use serval::stdx::{Duration, Prng, zeroed_box};
+
+/// A request that may be slow is no slower.
+const SLOWEST: Time = 8 * SECOND;
 
 /// A request's way.
 #[derive(Debug)]
@@ -45,6 +49,8 @@ pub struct LeaseClient {
     epoch: u64,
     /// While it stands by.
     looks: Option<l4::Looks>,
+    /// It stands by, and wants to take over.
+    takes_over: bool,
     /// What was asked last, and what was read of the Lease last.
     asked: Method,
     read: Option<Lease>,
@@ -67,6 +73,7 @@ impl LeaseClient {
             reigns: false,
             epoch: 0,
             looks: None,
+            takes_over: false,
             asked: Method::Get,
             read: None,
             prng: Prng::new(prng.next_u64()),
@@ -78,6 +85,7 @@ impl LeaseClient {
         let now = clocks(net.now);
         if let Some(look) = self.reign.look(highest, all_reported, now.mono) {
             self.reign.asked();
+            self.takes_over = look.take && self.looks.is_some();
             let holder = &self.holder;
             let (namespace, name) = ("serval-system", "serval-controller");
             let start = Input::Start { namespace, name, holder, look };
@@ -125,9 +133,12 @@ impl LeaseClient {
         while let Some(output) = self.machine.poll_output() {
             match output {
                 Output::Request(request) => {
-                    let at = net.now + self.prng.range(MS, 30 * MS);
+                    let at = arrives_at(self.node, self.takes_over, &mut self.prng, net);
                     let (method, body) = (request.method, request.body.to_vec());
                     self.asked = method;
+                    if let Some(looks) = self.looks.as_ref().filter(|_| method == Method::Put) {
+                        looks.takes(&self.holder, self.epoch, self.read.as_ref(), net);
+                    }
                     self.flight = Flight::There(at, method, path_of(&request.path), body);
                     net.schedule(at, Event::Step(Step::Lease(self.node)));
                 }
@@ -142,7 +153,7 @@ impl LeaseClient {
                 Output::Done(Err(_)) => {
                     sometimes("the Lease is not to be had");
                     self.reign.failed(now);
-                    self.looks.iter_mut().for_each(|looks| looks.add(None));
+                    self.looks.iter_mut().for_each(|looks| looks.add(None, net.now));
                 }
             }
         }
@@ -153,16 +164,15 @@ impl LeaseClient {
     fn looked(&mut self, change: Change, net: &mut Network) {
         match change {
             Change::Taken(epoch) => {
-                if let Some(looks) = self.looks.take() {
+                if self.looks.take().is_some() {
                     sometimes("who stood by reigns again");
-                    looks.taken(&self.holder, self.epoch, self.read.as_ref(), net);
                 }
                 self.epoch = epoch;
             }
             Change::Overtaken => self.looks = Some(l4::Looks::default()),
             Change::None => {}
         }
-        self.looks.iter_mut().for_each(|looks| looks.add(self.read.clone()));
+        self.looks.iter_mut().for_each(|looks| looks.add(self.read.clone(), net.now));
     }
 
     /// A request is due at the API server, whether the process is awake or not.
@@ -221,6 +231,21 @@ impl LeaseClient {
         let at = net.now + self.prng.range(MS, within);
         self.flight = Flight::Back(at, answer);
         net.schedule(at, Event::Timer(self.node, self.number));
+    }
+}
+
+/// When a request arrives. Who is about to take over may be as slow as it takes the other one,
+/// which lost the API server, to be back, and to renew.
+fn arrives_at(of: Node, takes_over: bool, prng: &mut Prng, net: &Network) -> Time {
+    let at = net.now + prng.range(MS, 30 * MS);
+    let others = (0..CONTROLLERS).map(Node::Controller).filter(|&node| node != of);
+    let back = others.filter_map(|node| net.blocked_until(node, Node::Api)).min();
+    match back.filter(|&back| takes_over && back < at + SLOWEST) {
+        Some(back) if prng.chance(1, 2) => {
+            sometimes("a taking over is slow");
+            at.max(back) + prng.below(2 * SECOND)
+        }
+        _ => at,
     }
 }
 

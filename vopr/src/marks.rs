@@ -129,6 +129,7 @@ const CATALOGUE: &[&str] = &[
     "a router starts without a file",
     "a slice leads astray",
     "a status is worked out for an object that was made anew",
+    "a taking over is slow",
     "a watch begins in the future",
     "a tunnel lasts in which one side is silent",
     "a watch begins too early",
@@ -161,5 +162,6 @@ const CATALOGUE: &[&str] = &[
     "the Lease is one's own: None",
     "the Lease is one's own: Taken",
     "the Lease's answer is lost",
+    "who reigns loses the API server until the other one takes over",
     "who stood by reigns again",
 ];

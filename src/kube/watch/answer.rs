@@ -4,8 +4,8 @@ use super::{Ask, Body, Link, Pending, Phase, Skip, Timer, Watch};
 use crate::kube::Trouble;
 use crate::kube::response::Piece;
 use crate::limits::{
-    KUBE_ABSENT_POLL_MS, KUBE_ANSWER_TIMEOUT_MS, KUBE_INITIAL_SILENCE_MS, KUBE_WATCH_GRACE_MS,
-    KUBE_WATCH_SHORT_MS,
+    BACKOFF_ERROR_MAX_MS, KUBE_ABSENT_POLL_MS, KUBE_ANSWER_TIMEOUT_MS, KUBE_INITIAL_SILENCE_MS,
+    KUBE_WATCH_GRACE_MS, KUBE_WATCH_SHORT_MS,
 };
 use crate::resource::document::{Document, Kind, Value};
 use crate::stdx::marks::{Mark, sometimes};
@@ -261,6 +261,8 @@ impl Watch {
         let wait = if trouble.is_silence() {
             sometimes(Mark::WatchFailsSilently);
             self.backoff.silence(&mut self.prng)
+        } else if trouble == Trouble::Status(410) {
+            self.backoff.expired(&mut self.prng)
         } else {
             sometimes(Mark::WatchRetries);
             self.backoff.error(retry_after_ms, &mut self.prng)
@@ -348,6 +350,11 @@ impl Watch {
         let number = |name| object.and_then(|o| o.get(name)).and_then(Value::int);
         let code = number("code").and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
         let retry_after_ms = object.map_or(0, retry_after_ms);
+        let lived = now.mono.since(self.began);
+        if self.body == Body::Live && lived >= Duration::from_millis(BACKOFF_ERROR_MAX_MS.into()) {
+            // As long as the longest wait: no busy loop comes of it.
+            self.backoff.reset();
+        }
         self.hang_up();
         if code == 410 || object.is_some_and(is_expired) {
             return self.expired(now);

@@ -3,7 +3,9 @@
 extern crate std;
 
 use super::*;
-use crate::limits::{BACKOFF_ERROR_MAX_MS, BACKOFF_SILENT_MAX_MS, MAX_LINE_SIZE_BYTES};
+use crate::limits::{
+    BACKOFF_ERROR_FIRST_MS, BACKOFF_ERROR_MAX_MS, BACKOFF_SILENT_MAX_MS, MAX_LINE_SIZE_BYTES,
+};
 use crate::shell::{json, place::boxed_zeroed};
 use std::boxed::Box;
 use std::format;
@@ -330,6 +332,37 @@ fn expired_as_event_then_as_status() {
     client.receive_all(CHUNKED);
     client.receive_all(&chunk(&initial_end("99")));
     client.expect(&["begin 2", "end 2 true"]);
+}
+
+#[test]
+fn expired_behind_errors_is_relisted_soon_and_again_and_again_ever_later() {
+    let mut client = synced(Watched::HttpRoute);
+    client.receive_all("0\r\n\r\n");
+    client.next_request(200);
+    for _ in 0..10 {
+        client.receive_all(&status(500, "InternalError"));
+        client.expect(&["disconnect", "retry Status(500)"]);
+        client.next_request(u64::from(BACKOFF_ERROR_MAX_MS));
+    }
+    let gone = r#"{"type":"ERROR","object":{"code":410,"reason":"Expired"}}"#;
+    let mut relists = 0;
+    let began = client.now.mono;
+    while client.now.mono.since(began) < Duration::from_secs(300) {
+        client.receive_all(CHUNKED);
+        client.receive_all(&chunk(&format!("{gone}\n")));
+        client.take();
+        let within = if relists == 0 { BACKOFF_ERROR_FIRST_MS } else { BACKOFF_ERROR_MAX_MS };
+        client.next_request(u64::from(within));
+        // The state is given whole each time, and the watch behind it expires at once.
+        client.receive_all(CHUNKED);
+        client.receive_all(&chunk(&initial_end("99")));
+        client.take();
+        client.receive_all(&chunk(&format!("{gone}\n")));
+        client.take();
+        client.next_request(u64::from(BACKOFF_ERROR_MAX_MS));
+        relists += 1;
+    }
+    assert!(relists < 15, "no busy loop: {relists}");
 }
 
 #[test]

@@ -63,7 +63,8 @@ pub fn order_look(orders: &mut OrderProducer, look: Look) -> Result<(), Full> {
             LOOK.pack(&mut packer)?;
             look.held.pack(&mut packer)?;
             look.given.pack(&mut packer)?;
-            look.take.pack(&mut packer)
+            look.take.pack(&mut packer)?;
+            look.stale.pack(&mut packer)
         })();
         packed.map_or(0, |()| packer.len() as u32)
     })
@@ -198,6 +199,7 @@ impl StatusWriter {
                 look.held.unpack(&mut from);
                 look.given.unpack(&mut from);
                 look.take.unpack(&mut from);
+                look.stale.unpack(&mut from);
                 self.orders.pop();
                 self.look_at_lease(look)
             } else {

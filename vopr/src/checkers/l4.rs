@@ -1,7 +1,7 @@
 //! L4: one that stands by neither pushes nor writes a status; at rest exactly one controller
 //! reigns, all routers have its epoch, and only it writes the Lease, each LEASE_RENEW_PERIOD_MS.
 //! The Lease is written as the API server takes it. Who stands by takes over when LEASE_STALE_LOOKS
-//! looks in a row found it unchanged, and the API server answered each.
+//! looks in a row found it unchanged, and the API server answered each; it is so still.
 
 use crate::api_server::Api;
 use crate::controller::Process;
@@ -35,35 +35,37 @@ pub fn asks(holder: &str, method: Method, body: &[u8], net: &mut Network) {
     }
 }
 
-/// What one that stands by found at the Lease, look by look; None: the API server did not say.
+/// What one that stands by found at the Lease, look by look, and when; None: the API server did not
+/// say.
 #[derive(Debug, Default)]
-pub struct Looks(Vec<Option<Lease>>);
+pub struct Looks(Vec<(Time, Option<Lease>)>);
 
 impl Looks {
     /// One more look.
-    pub fn add(&mut self, found: Option<Lease>) {
-        self.0.push(found);
+    pub fn add(&mut self, found: Option<Lease>, now: Time) {
+        self.0.push((now, found));
     }
 
-    /// It takes over from who has the Lease in `found`; it had taken `epoch` itself. One that is
-    /// alive has renewed it, unless nobody could: so looks in a row must have found it unchanged.
-    pub fn taken(&self, holder: &str, epoch: u64, found: Option<&Lease>, net: &mut Network) {
+    /// It is about to take over from who has the Lease in `found`; it had taken `epoch` itself. One
+    /// that is alive has renewed it, unless nobody could: so looks in a row, each a period behind
+    /// the other, must have found it just as it is now.
+    pub fn takes(&self, holder: &str, epoch: u64, found: Option<&Lease>, net: &mut Network) {
         let Some(found) = found.filter(|l| l.holder != holder && l.transitions > epoch) else {
             // Its own, or one of a restored API server.
             return;
         };
-        // One that was paused may have renewed it since the last look: that is no new reign.
-        let last = self.0.last().and_then(Option::as_ref);
-        let reign = |lease: &Lease| (lease.holder.clone(), lease.transitions);
-        let found = last.filter(|last| reign(last) == reign(found)).unwrap_or(found);
-        let is_same = |look: &&Option<Lease>| look.as_ref() == Some(found);
+        let is_same = |look: &&(Time, Option<Lease>)| look.1.as_ref() == Some(found);
         let run = self.0.iter().rev().take_while(is_same).count();
+        let (others, run) = self.0.split_at(self.0.len() - run);
         // The first of them found it unchanged if the one before did find it so.
-        let before = self.0[..self.0.len() - run].iter().rev().flatten().next();
-        let unchanged = run - usize::from(before != Some(found)).min(run);
-        if unchanged < LEASE_STALE_LOOKS as usize {
+        let before = others.iter().rev().find_map(|look| look.1.as_ref());
+        let unchanged = run.len() - usize::from(before != Some(found)).min(run.len());
+        let lasted = run.first().map_or(0, |first| net.now - first.0);
+        let period = Time::from(LEASE_RENEW_PERIOD_MS) * MS;
+        let least = Time::from(LEASE_STALE_LOOKS - 1) * period;
+        if unchanged < LEASE_STALE_LOOKS as usize || lasted < least {
             let looks: Vec<Option<u64>> =
-                self.0.iter().map(|l| Some(l.as_ref()?.version)).collect();
+                self.0.iter().map(|look| Some(look.1.as_ref()?.version)).collect();
             let text = format!("{holder} takes over from {found:?}, after {looks:?}");
             net.trace.violated(net.now, "L4", text);
         }

@@ -1,7 +1,8 @@
 //! L5: a watch that lost its connection is tried again within the cap of its backoff, and is there
 //! so long after the API server is healthy: 2 s when nobody answered, 30 s behind an error, 10 s
 //! when it had no such kind (limits.toml, BACKOFF_SILENT_MAX_MS, BACKOFF_ERROR_MAX_MS,
-//! KUBE_ABSENT_POLL_MS).
+//! KUBE_ABSENT_POLL_MS). A version that is too old is no error: whatever was before, the relist
+//! comes soon, but for those that follow each other.
 
 use crate::model::object::Kind;
 use crate::network::{MS, Network, SECOND, Time};
@@ -9,6 +10,8 @@ use serval::kube::Trouble;
 
 const SILENT: Time = 2 * SECOND;
 const ERROR: Time = 30 * SECOND;
+/// The first relist behind a version that is too old; doubles.
+const RELIST: Time = 800 * MS;
 /// A kind that is not served is looked for so often (KUBE_ABSENT_POLL_MS).
 const ABSENT: Time = 10 * SECOND;
 /// A connection and its request need so long.
@@ -33,12 +36,19 @@ pub struct Seen {
     cap: Time,
     /// When it was told first that its version is too old, which takes another attempt.
     expired: Option<Time>,
+    /// How often it was told so since the last bookmark.
+    in_a_row: u32,
 }
 
 impl Seen {
     /// It begins.
     pub fn new(kind: Kind, now: Time) -> Seen {
-        Seen { at: now, held: now, cap: least(kind), expired: None }
+        Seen { at: now, held: now, cap: least(kind), expired: None, in_a_row: 0 }
+    }
+
+    /// The watch is well.
+    pub fn bookmark(&mut self) {
+        self.in_a_row = 0;
     }
 
     /// An attempt failed; the next one is due then.
@@ -53,6 +63,8 @@ impl Seen {
         self.cap = if is_silence { least(kind) } else { ERROR };
         if matches!(trouble, Trouble::Status(410)) {
             self.expired.get_or_insert(net.now);
+            self.cap = ERROR.min(RELIST << self.in_a_row.min(10));
+            self.in_a_row += 1;
         }
         if wait_ms * MS > self.cap {
             let text = format!("the watch of {kind:?} waits for {wait_ms} ms behind {trouble:?}");

@@ -17,6 +17,10 @@ const AWAY: Time = 9 * SECOND;
 /// KUBE_WATCH_GRACE_MS), and then its kind is listed.
 const SILENT_WATCH: Time = 20 * SECOND;
 
+/// Waits behind errors from before all was healed are over then (BACKOFF_ERROR_MAX_MS), and a list
+/// and what it says have followed.
+const ERRORS_PASS: Time = 40 * SECOND;
+
 impl Sim {
     /// In the calm of the final state something happens that only statuses may follow.
     pub(super) fn disturb(&mut self) {
@@ -145,15 +149,16 @@ impl Sim {
         let pairs = reigning.map_or_else(Pairs::default, |c| c.pairs().clone());
         let wanted = l1::wanted(&self.api, pairs);
         let lacking = self.lacking(&wanted);
+        let notices_late = self.notices_late();
         let heard = self.silent_from + HEARD_NO_MORE..self.silent_from + SILENCE;
-        // Whose watch rests behind an error does not know yet what it wrote itself.
-        let hears = self.hears_since.is_some_and(|since| now >= since + FOLLOW);
+        // Whose watch rests behind an error of before does not know yet what it wrote itself.
+        let hears = self.hears_since.is_some_and(|since| now >= since + FOLLOW)
+            || now >= heal_at + ERRORS_PASS + notices_late;
         if self.calm == Calm::Over && heard.contains(&now) && hears {
             self.check_addresses(ROUTERS - 1);
         }
         let swaps = self.routers.iter().map(|r| r.swaps).sum();
         let counted = (self.counts.pushes, self.api.status_writes, swaps);
-        let notices_late = self.notices_late();
         let within = CONVERGE_WITHIN + notices_late;
         let late = (heal_at + LATE + notices_late).max(self.reached + FOLLOW);
         match (lacking, self.converged) {

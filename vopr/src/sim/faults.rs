@@ -95,6 +95,9 @@ impl Sim {
             self.net.injected.add(Fault::ControllerPauses);
             self.pause(Node::Controller(i), until);
         }
+        if running.len() > 1 && options.isolations.happens_mostly(&mut self.prng) {
+            self.contest(&running);
+        }
         if options.isolations.happens(&mut self.prng) {
             self.net.injected.add(Fault::Isolations);
             let others = match self.prng.chance(1, 2) {
@@ -114,6 +117,22 @@ impl Sim {
             let lease = format!("the Lease is {:?} again", self.api.leases.lease);
             self.net.trace.say(now, &lease);
         }
+    }
+
+    /// Who reigns may lose the API server for about as long as it takes the other one to notice.
+    fn contest(&mut self, running: &[usize]) {
+        let reigns = |i: &&usize| self.controllers.0[**i].as_ref().is_some_and(|p| p.lease.reigns);
+        let Some(&i) = running.iter().find(reigns) else { return };
+        let node = Node::Controller(i);
+        let is_cut = self.net.blocked_until(node, Node::Api).is_some();
+        if is_cut || !self.prng.chance(1, 20) {
+            return;
+        }
+        sometimes("who reigns loses the API server until the other one takes over");
+        self.net.injected.add(Fault::Isolations);
+        let until = self.net.now + self.prng.range(14 * SECOND, 28 * SECOND);
+        self.net.trace.say(self.net.now, &format!("controller {i}, which reigns, loses the API"));
+        self.net.cut(node, Node::Api, until);
     }
 
     /// etcd may be saved, and restored later.
