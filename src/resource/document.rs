@@ -347,7 +347,8 @@ impl<'d> Value<'d> {
         }
     }
 
-    /// Its path from the root: `spec.rules[0].matches[1]`.
+    /// Its path from the root: `spec.rules[0].matches[1]`. Where the root is an event of a watch,
+    /// from the object in it: the same whether an object was listed or watched.
     pub fn path(self) -> Path<'d> {
         Path(self)
     }
@@ -397,7 +398,9 @@ impl fmt::Display for Path<'_> {
             chain.push(index).map_err(|_| fmt::Error)?;
             index = document.entries[index].parent;
         }
-        for (at, &index) in chain.iter().rev().enumerate().skip(1) {
+        let root = Value { document, index: 0 };
+        let is_event = root.get("type").is_some() && root.get("object").is_some();
+        for (at, &index) in chain.iter().rev().skip(usize::from(is_event)).enumerate().skip(1) {
             if document.kind_of_parent(index) == Kind::Array {
                 let parent = Value { document, index: document.entries[index].parent };
                 let position = parent.items().position(|v| v.index == index).unwrap_or(0);
@@ -423,6 +426,24 @@ mod tests {
         document.clear();
         f(&mut document).unwrap();
         document
+    }
+
+    /// A list gives the object itself, a watch an event around it: a message that names a field must
+    /// be the same, else each relist would change a status (vopr, L8).
+    #[test]
+    fn a_path_is_of_the_object_and_not_of_the_event_around_it() {
+        let path = |text: &str, members: &[&str]| {
+            let mut document = crate::stdx::zeroed_box::<Document>();
+            crate::shell::json::parse(text.as_bytes(), &mut document).unwrap();
+            document.root().at(members).unwrap().path().to_string()
+        };
+        let object = r#"{"kind":"HTTPRoute","spec":{"rules":[]}}"#;
+        let event = std::format!(r#"{{"type":"ADDED","object":{object}}}"#);
+        assert_eq!(path(object, &["spec", "rules"]), "spec.rules");
+        assert_eq!(path(&event, &["object", "spec", "rules"]), "spec.rules");
+        assert_eq!(path(&event, &["object"]), "");
+        let backend = r#"{"type":"x","spec":{"object":1}}"#;
+        assert_eq!(path(backend, &["spec", "object"]), "spec.object");
     }
 
     #[test]

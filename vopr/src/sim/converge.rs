@@ -10,8 +10,9 @@ use crate::model::table::Table;
 /// So long, when the final state is reached.
 const FLAP: Time = 1500 * MS;
 
-/// The API server is away for so long, once all is calm.
-const AWAY: Time = 9 * SECOND;
+/// The API server is away for so long, once all is calm. Watches that hear nothing then list after
+/// 10 s (KUBE_WATCH_AFTER_FAILURE_MS), and what follows from that must show before the end.
+const AWAY: Time = 6 * SECOND;
 
 /// A watch of a restored API server is silent for so long (KUBE_WATCH_AFTER_FAILURE_MS and
 /// KUBE_WATCH_GRACE_MS), and then its kind is listed.
