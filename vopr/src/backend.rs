@@ -18,6 +18,7 @@ use crate::seed::Rate;
 use crate::tunnel::{Side, Tunnel};
 use serval::stdx::Prng;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 struct Conn {
     reader: Reader,
@@ -101,6 +102,17 @@ impl Backends {
             self.conns.insert(end, Box::new(conn));
         }
         self.serve(end, ledger, net);
+    }
+
+    /// Who listens at an address ends: its connections are reset.
+    pub fn end(&mut self, address: SocketAddr, net: &mut Network) {
+        let name = address.to_string();
+        let ends: Vec<EndId> =
+            self.conns.iter().filter(|c| c.1.name == name).map(|c| *c.0).collect();
+        for end in ends {
+            self.conns.remove(&end);
+            net.close(end, true);
+        }
     }
 
     /// Time passed.

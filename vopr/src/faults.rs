@@ -35,11 +35,12 @@ pub enum Fault {
     Abandoned,
     LesserRouters,
     StatesRestored,
+    Outages,
 }
 
 impl Fault {
     /// All, in the order of their numbers.
-    pub const ALL: [Fault; 32] = [
+    pub const ALL: [Fault; 33] = [
         Fault::TinyPieces,
         Fault::Stalls,
         Fault::Resets,
@@ -72,6 +73,7 @@ impl Fault {
         Fault::Abandoned,
         Fault::LesserRouters,
         Fault::StatesRestored,
+        Fault::Outages,
     ];
 
     /// What happens each time.
@@ -108,14 +110,21 @@ impl Fault {
             Fault::Abandoned => "control planes that end for good",
             Fault::LesserRouters => "routers with less room than the controller thinks",
             Fault::StatesRestored => "API servers restored to an older state",
+            Fault::Outages => "endpoints of a rule that are gone",
             Fault::OverCapacity => "objects refused over capacity",
         }
     }
 }
 
 /// How often each fault happened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Injected([u64; Fault::ALL.len()]);
+
+impl Default for Injected {
+    fn default() -> Injected {
+        Injected([0; Fault::ALL.len()])
+    }
+}
 
 impl Injected {
     /// It happened once more.

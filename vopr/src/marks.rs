@@ -112,6 +112,8 @@ const CATALOGUE: &[&str] = &[
     "a request is cut",
     "a route does not fit a Snapshot",
     "a route is attached elsewhere",
+    "a route is edited while its endpoints are gone",
+    "a route moves to another listener",
     "a router answers 301",
     "a router answers 302",
     "a router answers 303",

@@ -92,6 +92,10 @@ pub enum Step {
     /// A router is not scheduled for a moment, so that events come together.
     Hiccup,
     Heal,
+    /// The endpoints of a rule go; then a user edits its route, and others take their place.
+    Outage,
+    Edit,
+    Respawn,
     /// The control plane ends for good.
     Abandon,
     /// All ports can be bound again.
@@ -236,6 +240,8 @@ pub struct Network {
     pub faults: NetworkFaults,
     /// Backends where nobody listens any more.
     pub absent: BTreeSet<SocketAddr>,
+    /// Backends that have gone without a word: until when nobody answers there.
+    pub mute: BTreeMap<SocketAddr, Time>,
     latency: Time,
     window: usize,
     pub trace: Trace,
@@ -262,6 +268,7 @@ impl Network {
             prng,
             faults,
             absent: BTreeSet::new(),
+            mute: BTreeMap::new(),
             latency,
             window,
             trace,
@@ -365,6 +372,7 @@ impl Network {
     /// All links carry again, and no more faults.
     pub fn heal(&mut self) {
         self.blocked.clear();
+        self.mute.clear();
         let off = Rate::Off;
         self.faults = NetworkFaults {
             tiny_pieces: off,
@@ -428,6 +436,11 @@ impl Network {
             self.streams.remove(id);
             return None;
         }
+        if let Some(&until) = self.mute.get(&to).filter(|_| to_node == Node::Backends)
+            && self.now < until
+        {
+            return self.vanish(id, until);
+        }
         let at = self.now + self.flight_time();
         let any = SocketAddr::new([0u16; 8].into(), to.port());
         let heard = self.listening.contains(&(to_node, to))
@@ -453,6 +466,20 @@ impl Network {
         self.schedule(at, Event::Socket(client, SocketEvent::Opened));
         self.trace.event(self.now, "accept", u64::from(id), &[]);
         Some(Event::Socket(client.peer(), SocketEvent::Accepted))
+    }
+
+    /// Nobody is where a connection leads to: it is asked for again later, or somebody on the way
+    /// says so in the end.
+    fn vanish(&mut self, id: u32, until: Time) -> Option<Event> {
+        if self.prng.chance(1, 2) {
+            let at = until + self.prng.below(SECOND);
+            self.schedule(at, Event::Syn(id));
+        } else {
+            let at = self.now + self.prng.range(300 * MS, 2500 * MS);
+            let client = EndId { stream: id, side: 0 };
+            self.schedule(at, Event::Socket(client, SocketEvent::Refused));
+        }
+        None
     }
 
     /// Sends some of the bytes: how many fitted the window. None: the connection is broken.

@@ -101,6 +101,8 @@ pub struct Options {
     /// Steps of wall clocks change no clock: the twin of a run, for D14.
     pub still_clocks: bool,
     pub over_capacity: bool,
+    /// The endpoints of a rule go now and then.
+    pub outages: bool,
     /// The control plane ends for good, where else all is healed.
     pub abandoned: bool,
     /// Routers are found by endpoints, and Gateways have the addresses of their nodes.
@@ -150,6 +152,7 @@ pub const SWITCHES: &[(&str, Switch)] = &[
     ("tight", |o| o.tight = false),
     ("mixed", |o| o.mixed = false),
     ("cramped", |o| o.cramped = false),
+    ("outages", |o| o.outages = false),
     ("over_capacity", |o| o.over_capacity = false),
     ("abandoned", |o| o.abandoned = false),
     ("clock_effects", |o| o.still_clocks = true),
@@ -202,6 +205,7 @@ impl Options {
             // What is planted shows by answers: they must come.
             abandoned: p.chance(1, 6) && !canary,
             restored: p.chance(1, 6),
+            outages: p.chance(2, 3),
             still_clocks: false,
             canary,
             until_ms: UNTIL_MS,
@@ -253,6 +257,7 @@ impl Options {
             Fault::Strangers => on(self.strangers),
             Fault::Abandoned => self.abandoned,
             Fault::LesserRouters => self.mixed,
+            Fault::Outages => self.outages,
         }
     }
 

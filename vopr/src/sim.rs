@@ -43,6 +43,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 mod faults;
+mod outages;
 mod times;
 
 /// Routers of a run.
@@ -98,6 +99,7 @@ pub struct Sim {
     prng: Prng,
     sums: Sums,
     is_healed: bool,
+    outages: outages::Outages,
     /// Changes of objects that are left of a flurry.
     flurry: u32,
     /// Since when all routers serve the final state.
@@ -183,6 +185,7 @@ impl Sim {
             prng: options.child("faults"),
             sums: Sums::default(),
             is_healed: false,
+            outages: outages::Outages::default(),
             flurry: 0,
             converged: None,
             reached: 0,
@@ -232,6 +235,7 @@ impl Sim {
             (0, Event::Step(Step::Workload)),
             (SECOND, Event::Step(Step::Fault)),
             (SECOND, Event::Step(Step::Hiccup)),
+            (5 * SECOND, Event::Step(Step::Outage)),
             (self.options.until_ms * MS, Event::Step(Step::Heal)),
         ] {
             self.net.schedule(now + after, event);
@@ -441,6 +445,10 @@ impl Sim {
             Step::Workload => {
                 if !self.is_healed {
                     let now = self.net.now;
+                    if now < self.outages.frozen_until {
+                        let at = self.outages.frozen_until;
+                        return self.net.schedule(at, Event::Step(Step::Workload));
+                    }
                     self.workload.change(&mut self.api, now);
                     let pause = self.pause_of_changes();
                     self.net.schedule(now + pause, Event::Step(Step::Workload));
@@ -463,6 +471,9 @@ impl Sim {
             Step::Resume(node) => self.resume(node),
             Step::Hiccup => self.hiccup(),
             Step::Heal => self.heal(),
+            Step::Outage => self.begin_outage(),
+            Step::Edit => self.edit_in_outage(),
+            Step::Respawn => self.respawn(),
             Step::Abandon => self.abandon(),
             Step::HealBinds => (0..ROUTERS).for_each(|i| self.fail_binds(i, &[])),
             Step::Check if self.alone.is_some() => self.look_after(),

@@ -19,8 +19,9 @@ use crate::network::Time;
 use crate::router::{ADMIN_PORT, admin_address};
 use crate::target;
 use serval::stdx::Prng;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+mod outage;
 mod strange;
 
 /// The controllerName that is ours.

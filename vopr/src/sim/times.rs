@@ -20,7 +20,8 @@ impl Sim {
             [self.options.partitions, self.options.router_pauses].iter().any(|r| *r != Rate::Off);
         let weather = d15::Weather {
             calm: self.converged,
-            may_hang: (is_cut || network.refusals != Rate::Off) && request.sent_at < healed,
+            may_hang: (is_cut || network.refusals != Rate::Off) && request.sent_at < healed
+                || self.outages.were_in(request.sent_at..self.net.now),
             may_stall: is_cut || network.stalls != Rate::Off,
         };
         let router = &self.routers[request.router];
