@@ -1,5 +1,5 @@
-//! The pods of a Service go, and nobody answers at their addresses. Meanwhile a user edits the route
-//! that leads there, and then others take their place: requests wait all the while.
+//! The pods of a Service go, and nobody answers at their addresses. Meanwhile a user edits the
+//! route that leads there, and then others take their place: requests wait all the while.
 //!
 //! In: what a router serves. Out: cut connections, addresses that are mute, changed objects.
 
