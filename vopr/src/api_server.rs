@@ -7,7 +7,7 @@
 //! the same methods and paths.
 
 use crate::capacities::CRAMPED;
-use crate::checkers::s10;
+use crate::checkers::{l1, s10};
 use crate::faults::{Fault, Injected};
 use crate::http::{Message, Next, Reader};
 use crate::lease_api::Leases;
@@ -19,6 +19,7 @@ use crate::network::{EndId, Event, MS, Network, Node, SECOND, SocketEvent, Step,
 use crate::seed::{Options, Rate};
 use crate::workload::CONTROLLER;
 use serval::stdx::Prng;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -59,6 +60,10 @@ pub struct Api {
     pub objects: BTreeMap<Key, Rc<Object>>,
     history: Vec<Change>,
     pub version: u64,
+    /// Rises with each change of what objects mean to the model; most statuses change nothing of it.
+    pub meanings: u64,
+    /// What `l1::wanted` found last.
+    pub wanted: RefCell<l1::Found>,
     /// Watches cannot begin before.
     compacted: u64,
     /// The version that was saved, to be restored.
@@ -142,6 +147,8 @@ impl Api {
             objects: BTreeMap::new(),
             history: Vec::new(),
             version: 100,
+            meanings: 0,
+            wanted: RefCell::default(),
             compacted: 0,
             backup: None,
             setup: Setup {
@@ -231,6 +238,7 @@ impl Api {
                 is_huge: false,
             },
         };
+        self.meanings += 1;
         self.put(Rc::new(object), old.is_none());
     }
 
@@ -274,6 +282,7 @@ impl Api {
         self.objects = kept.map(|c| (c.object.key.clone(), c.object)).collect();
         self.history.iter_mut().for_each(|c| c.is_lost |= c.version > version);
         self.version = version;
+        self.meanings += 1;
         self.compacted = self.compacted.min(version);
         true
     }
@@ -282,6 +291,7 @@ impl Api {
     pub fn delete(&mut self, key: &Key) {
         if let Some(object) = self.objects.remove(key) {
             self.version += 1;
+            self.meanings += 1;
             self.history.push(Change {
                 version: self.version,
                 deleted: true,
@@ -302,6 +312,7 @@ impl Api {
             version: self.version,
             ..old.as_ref().clone()
         };
+        self.meanings += u64::from(object.addresses != old.addresses);
         self.put(Rc::new(object), false);
     }
 

@@ -67,6 +67,8 @@ struct Conn {
     manner: Manner,
     hello: bool,
     output: Vec<u8>,
+    /// Of the output: what went out. It stays, since it may be a mebibyte.
+    sent: usize,
     /// Of the output: what is sent a while after the rest.
     later: usize,
     goes_on: Time,
@@ -160,7 +162,7 @@ impl Strangers {
             until = net.now + 20 * SECOND;
         }
         let end = net.connect(Node::Strangers, Node::Router(router), at);
-        self.conns.insert(end, Conn { manner, hello, output, later, goes_on, until });
+        self.conns.insert(end, Conn { manner, hello, output, sent: 0, later, goes_on, until });
     }
 
     /// Something happened at a socket.
@@ -180,14 +182,14 @@ impl Strangers {
             conn.hello &= !bytes.contains(&b'\n');
             over |= net.ended(end).is_some();
         }
-        if !over && !conn.output.is_empty() {
+        if !over && conn.sent < conn.output.len() {
             let later = if net.now < conn.goes_on { conn.later } else { 0 };
-            let now = conn.output.len().saturating_sub(later);
-            match net.write(end, &conn.output[..now]) {
-                Some(taken) => drop(conn.output.drain(..taken)),
+            let now = conn.output.len().saturating_sub(later).max(conn.sent);
+            match net.write(end, &conn.output[conn.sent..now]) {
+                Some(taken) => conn.sent += taken,
                 None => over = true,
             }
-            if conn.output.is_empty() && conn.manner == Manner::EndsInTheMiddle {
+            if conn.sent == conn.output.len() && conn.manner == Manner::EndsInTheMiddle {
                 net.shutdown(end);
             }
         }

@@ -6,7 +6,7 @@ use crate::api_server::Api;
 use crate::capacities::ADMITTED;
 use crate::model::object::{Kind, Object};
 use crate::model::secret::Pairs;
-use crate::model::table::{Table, derive};
+use crate::model::table::{Setup, Table, derive};
 use crate::router::{Process, Router};
 use std::rc::Rc;
 
@@ -24,12 +24,23 @@ pub fn admitted(api: &Api) -> Vec<Rc<Object>> {
     admitted
 }
 
+/// What a table was worked out of, and the table: it is asked for more often than that changes.
+pub type Found = Option<((u64, Setup, Pairs), Rc<Table>)>;
+
 /// The table of the API server's state. `pairs`: what the controller keeps of Secrets that became
 /// unusable.
-pub fn wanted(api: &Api, pairs: Pairs) -> Table {
-    let (admitted, mut pairs) = (admitted(api), pairs);
+pub fn wanted(api: &Api, pairs: Pairs) -> Rc<Table> {
+    let of = (api.meanings, api.setup, pairs);
+    if let Some((known, table)) = &*api.wanted.borrow()
+        && *known == of
+    {
+        return table.clone();
+    }
+    let (admitted, mut pairs) = (admitted(api), of.2.clone());
     admitted.iter().for_each(|object| pairs.take(object));
-    normal(derive(&admitted, &pairs, api.setup))
+    let table = Rc::new(normal(derive(&admitted, &pairs, api.setup)));
+    *api.wanted.borrow_mut() = Some((of, table.clone()));
+    table
 }
 
 /// What a router's process has published to its worker.

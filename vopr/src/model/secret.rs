@@ -90,7 +90,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// The pairs to serve, by namespace and name, each with the uid of its Secret.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pairs {
     pairs: BTreeMap<(String, String), (String, Pair)>,
 }
