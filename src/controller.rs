@@ -373,16 +373,18 @@ struct Filter<'f, Q> {
 }
 
 impl<Q: StatusQueue> Sink for Filter<'_, Q> {
-    fn status(&mut self, kind: Kind, meta: &Meta, observed: u64, wanted: u64, body: &str) {
+    fn wants(&mut self, kind: Kind, meta: &Meta, observed: u64, wanted: u64) -> bool {
         if observed == wanted {
-            return;
+            return false;
         }
         *self.waiting += 1;
         let key = meta.key.hash();
         let twin = |f: &InFlight| (f.kind, f.key, f.wanted) == (kind as u8, key, wanted);
-        if self.in_flight.as_slice().iter().any(twin) {
-            return;
-        }
+        !self.in_flight.as_slice().iter().any(twin)
+    }
+
+    fn status(&mut self, kind: Kind, meta: &Meta, _: u64, wanted: u64, body: &str) {
+        let key = meta.key.hash();
         let until = self.now.mono + Duration::from_millis(u64::from(STATUS_RETRY_MS));
         let entry = InFlight { kind: kind as u8, key, wanted, until };
         if self.in_flight.push(entry).is_ok() {
@@ -501,6 +503,37 @@ mod tests {
                 self.0 = body.into();
             }
         }
+    }
+
+    /// Wants what differs, and looks whether the digest without a body is that of the body.
+    struct Differing(std::vec::Vec<(Kind, u64)>);
+
+    impl Sink for Differing {
+        fn wants(&mut self, kind: Kind, _: &Meta, observed: u64, wanted: u64) -> bool {
+            self.0.push((kind, wanted));
+            kind != Kind::GatewayClass && observed != wanted
+        }
+
+        fn status(&mut self, kind: Kind, _: &Meta, _: u64, wanted: u64, body: &str) {
+            assert!(kind == Kind::Gateway && self.0.last() == Some(&(kind, wanted)));
+            assert!(body.starts_with("{\"conditions\":[") && body.ends_with("]}"), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_status_that_is_not_wanted_is_not_handed_out() {
+        let (mut controller, _) = published();
+        let class = r#"{"metadata":{"name":"c"},"spec":{"controllerName":"a/b"}}"#;
+        take(&mut controller, Kind::GatewayClass, class);
+        let gateway = r#"{"metadata":{"name":"g"},"spec":{"gatewayClassName":"c",
+            "listeners":[{"name":"l","port":80,"protocol":"HTTP"}]}}"#;
+        take(&mut controller, Kind::Gateway, gateway);
+        controller.settings.controller = crate::stdx::Short::new("a/b").unwrap();
+        assert!(controller.tick(Now::default()));
+        let mut differing = Differing(std::vec::Vec::new());
+        controller.all_statuses(Now::default(), &mut differing);
+        let kinds = [differing.0[0].0, differing.0[1].0];
+        assert_eq!((kinds, differing.0.len()), ([Kind::GatewayClass, Kind::Gateway], 2));
     }
 
     fn take(controller: &mut Controller, kind: Kind, object: &str) {

@@ -112,7 +112,9 @@ fn owner(
         json.key(member).begin_array().end_array();
     }
     json.end_object();
-    if let Ok(body) = json.finish() {
+    if let Ok(body) = json.finish()
+        && sink.wants(kind, meta, observed, wanted)
+    {
         sink.status(kind, meta, observed, wanted, body);
     }
 }
@@ -143,8 +145,10 @@ fn route(
         digest = writer.digest;
     }
     json.end_array().end_object();
-    if let Ok(body) = json.finish() {
-        let meta = &work.decoder.route.meta;
-        sink.status(Kind::HttpRoute, meta, observed, digest.finish(), body);
+    let (meta, wanted) = (&work.decoder.route.meta, digest.finish());
+    if let Ok(body) = json.finish()
+        && sink.wants(Kind::HttpRoute, meta, observed, wanted)
+    {
+        sink.status(Kind::HttpRoute, meta, observed, wanted, body);
     }
 }

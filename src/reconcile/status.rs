@@ -13,6 +13,7 @@ use super::translate::attached_listeners;
 use super::{Settings, Work, certificates, refused};
 use crate::limits::MAX_MESSAGE_BYTES;
 use crate::resource::digest::Digest;
+use crate::resource::gateway::Gateway;
 use crate::resource::http_route::ParentRef;
 use crate::resource::{Kind, Meta, Stores};
 use crate::stdx::Short;
@@ -72,6 +73,11 @@ pub enum Served {
 
 /// Takes the wanted status of one object.
 pub trait Sink {
+    /// Whether the body is wanted of a status with these digests: mostly nothing is to be written.
+    fn wants(&mut self, _kind: Kind, _meta: &Meta, _observed: u64, _wanted: u64) -> bool {
+        true
+    }
+
     /// `body`: the own entries as JSON; `wanted`: their digest; `observed`: the digest of what the
     /// API server has.
     fn status(&mut self, kind: Kind, meta: &Meta, observed: u64, wanted: u64, body: &str);
@@ -158,9 +164,11 @@ fn classes(
             json.begin_object().member("name", feature).end_object();
         }
         json.end_array().end_object();
-        if let Ok(body) = json.finish() {
-            let observed = class.observed;
-            sink.status(Kind::GatewayClass, &class.meta, observed, digest.finish(), body);
+        let (meta, observed, wanted) = (&class.meta, class.observed, digest.finish());
+        if let Ok(body) = json.finish()
+            && sink.wants(Kind::GatewayClass, meta, observed, wanted)
+        {
+            sink.status(Kind::GatewayClass, meta, observed, wanted, body);
         }
     }
 }
@@ -184,39 +192,54 @@ fn gateway(
     let given = work.addresses.get(state.addresses);
     let shown = shown_addresses(mode, gateway, state.problem, given, service, rollout);
     let listeners = &work.listeners.as_slice()[state.listeners.range()];
-    let mut json = JsonWriter::new(buffer);
+    let parts = (gateway as &Gateway, state.problem, listeners);
+    let wanted = gateway_status(&mut digest_only(), parts, (mode, &shown), &served);
+    let (meta, observed) = (&gateway.meta, gateway.observed);
+    if sink.wants(Kind::Gateway, meta, observed, wanted) {
+        let mut json = JsonWriter::new(buffer);
+        gateway_status(&mut json, parts, (mode, &shown), &served);
+        if let Ok(body) = json.finish() {
+            sink.status(Kind::Gateway, meta, observed, wanted, body);
+        }
+    }
+}
+
+/// Writes the status of a Gateway; its digest.
+fn gateway_status(
+    json: &mut JsonWriter<'_>,
+    (gateway, problem, listeners): (&Gateway, GatewayProblem, &[ListenerState]),
+    (mode, shown): (AddressMode, &Shown),
+    served: &Served,
+) -> u64 {
     json.begin_object().key("conditions").begin_array();
     let generation = gateway.meta.generation;
-    let mut writer = Writer { json: &mut json, digest: Digest::new(), generation };
-    gateway_accepted(&mut writer, state.problem, listeners);
+    let mut writer = Writer { json, digest: Digest::new(), generation };
+    gateway_accepted(&mut writer, problem, listeners);
     // True never flips to False only for waiting: what was served stays said, for its generation.
     let kept = gateway.programmed_generation;
-    let waits = served == Served::Waiting && kept >= 0;
+    let waits = *served == Served::Waiting && kept >= 0;
     writer.generation = if waits { kept } else { generation };
-    gateway_programmed(&mut writer, (mode, shown.problem), listeners, &served, waits);
+    gateway_programmed(&mut writer, (mode, shown.problem), listeners, served, waits);
     writer.generation = generation;
-    addresses(&mut writer, &shown);
+    addresses(&mut writer, shown);
     writer.json.key("listeners").begin_array();
     for (listener, judged) in gateway.listeners.as_slice().iter().zip(listeners) {
         let name = gateway.text.get(listener.name);
         // What it said stays; one that is new in the Snapshot waits.
         let kept = listener.programmed_generation;
-        let waits = served == Served::Waiting && kept >= 0 && judged.index.is_some();
-        let programmed = state.problem == GatewayProblem::None && (served == Served::Yes || waits);
+        let waits = *served == Served::Waiting && kept >= 0 && judged.index.is_some();
+        let programmed = problem == GatewayProblem::None && (*served == Served::Yes || waits);
         let observed = if waits { kept } else { generation };
         let refs = gateway.certificates.span(listener.certificates);
-        let wrong = judged.certificate.map(|(place, problem)| (refs[place as usize], problem));
-        let wrong = wrong.map(|(reference, problem)| {
+        let wrong = judged.certificate.map(|(place, wrong)| (refs[place as usize], wrong));
+        let wrong = wrong.map(|(reference, wrong)| {
             let (namespace, name) = certificates::target(gateway, &reference);
-            (Short::truncated(format_args!("{namespace}/{name}")), problem)
+            (Short::truncated(format_args!("{namespace}/{name}")), wrong)
         });
         listener_status(&mut writer, name, judged, (programmed, observed), &wrong);
     }
     writer.json.end_array().end_object();
-    let wanted = writer.digest.finish();
-    if let Ok(body) = json.finish() {
-        sink.status(Kind::Gateway, &gateway.meta, gateway.observed, wanted, body);
-    }
+    writer.digest.finish()
 }
 
 fn addresses(writer: &mut Writer<'_, '_>, shown: &Shown) {
@@ -396,7 +419,25 @@ fn route(
     sink: &mut impl Sink,
 ) {
     let resolved = resolve_all(stores, settings, work);
-    let mut json = JsonWriter::new(buffer);
+    let parts = (overflowed, &resolved);
+    let wanted = route_status(&mut digest_only(), (stores, settings), work, parts);
+    let (meta, observed) = (work.decoder.route.meta, work.decoder.route.observed);
+    if sink.wants(Kind::HttpRoute, &meta, observed, wanted) {
+        let mut json = JsonWriter::new(buffer);
+        route_status(&mut json, (stores, settings), work, parts);
+        if let Ok(body) = json.finish() {
+            sink.status(Kind::HttpRoute, &meta, observed, wanted, body);
+        }
+    }
+}
+
+/// Writes the status of the route that is loaded; its digest.
+fn route_status(
+    json: &mut JsonWriter<'_>,
+    (stores, settings): (&Stores, &Settings),
+    work: &mut Work,
+    (overflowed, resolved): (bool, &Option<(RefProblem, Short<320>)>),
+) -> u64 {
     json.begin_object().key("parents").begin_array();
     let mut digest = Digest::new();
     for index in 0..work.decoder.route.parents.len() {
@@ -408,20 +449,22 @@ fn route(
             other => other,
         };
         let generation = work.decoder.route.meta.generation;
-        let mut writer = Writer { json: &mut json, digest, generation };
+        let mut writer = Writer { json: &mut *json, digest, generation };
         parent_ref(&mut writer, work, &parent);
         writer.json.member("controllerName", settings.controller.as_str());
         writer.json.key("conditions").begin_array();
         route_accepted(&mut writer, work, attachment);
-        route_resolved(&mut writer, work.decoder.route.extension, &resolved);
+        route_resolved(&mut writer, work.decoder.route.extension, resolved);
         writer.json.end_array().end_object();
         digest = writer.digest;
     }
     json.end_array().end_object();
-    let route = &work.decoder.route;
-    if let Ok(body) = json.finish() {
-        sink.status(Kind::HttpRoute, &route.meta, route.observed, digest.finish(), body);
-    }
+    digest.finish()
+}
+
+/// For a pass that only wants the digest: nothing has room, so nothing is written.
+fn digest_only() -> JsonWriter<'static> {
+    JsonWriter::new(&mut [])
 }
 
 /// The first backendRef that does not resolve, with its name.

@@ -41,9 +41,12 @@ impl<'a> JsonWriter<'a> {
 
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
+        if self.full {
+            return;
+        }
         let end = self.len + bytes.len();
         match self.out.get_mut(self.len..end) {
-            Some(place) if !self.full => {
+            Some(place) => {
                 place.copy_from_slice(bytes);
                 self.len = end;
             }
@@ -176,6 +179,9 @@ impl<'a> JsonWriter<'a> {
 
     #[inline]
     fn escaped(&mut self, text: &str) {
+        if self.full {
+            return;
+        }
         let bytes = text.as_bytes();
         // Mostly nothing is to be escaped. Without a branch per byte, many are looked at at once.
         let is_plain =

@@ -8,8 +8,12 @@ use serval::reconcile::status::Sink;
 struct Differing(usize);
 
 impl Sink for Differing {
-    fn status(&mut self, _: Kind, _: &Meta, observed: u64, wanted: u64, _: &str) {
-        self.0 += usize::from(observed != wanted);
+    fn wants(&mut self, _: Kind, _: &Meta, observed: u64, wanted: u64) -> bool {
+        observed != wanted
+    }
+
+    fn status(&mut self, _: Kind, _: &Meta, _: u64, _: u64, _: &str) {
+        self.0 += 1;
     }
 }
 
