@@ -42,13 +42,25 @@ pub fn parse(text: &[u8], document: &mut Document) -> Result<(), JsonError> {
 fn parse_inside(text: &[u8], document: &mut Document) -> Result<(), JsonError> {
     document.clear();
     let cause = Cell::new(None);
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let built = Build { document, cause: &cause }.deserialize(&mut deserializer);
-    let ended = built.and_then(|()| deserializer.end());
+    // Looked at as a whole, since a look at each string costs more. What is no UTF-8 may be in a
+    // part that is skipped; else the other reader says where.
+    let ended = match core::str::from_utf8(text) {
+        Ok(text) => build(serde_json::Deserializer::from_str(text), document, &cause),
+        Err(_) => build(serde_json::Deserializer::from_slice(text), document, &cause),
+    };
     ended.map_err(|error| match cause.get() {
         Some(cause) => JsonError::Document(cause),
         None => JsonError::Syntax { line: error.line() as u32, column: error.column() as u32 },
     })
+}
+
+fn build<'t, R: serde_json::de::Read<'t>>(
+    mut deserializer: serde_json::Deserializer<R>,
+    document: &mut Document,
+    cause: &Cell<Option<DocumentError>>,
+) -> serde_json::Result<()> {
+    Build { document, cause }.deserialize(&mut deserializer)?;
+    deserializer.end()
 }
 
 struct Build<'d> {

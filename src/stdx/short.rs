@@ -1,8 +1,9 @@
 //! A short string by value: names, ids.
 
+use super::Zeroed;
 use super::pack::{Pack, Packer, Unpacker};
 use super::table::Full;
-use super::{Zeroed, text::Truncating};
+use super::text::{Truncating, text_of};
 use core::fmt::{self, Write};
 
 /// At most `N` bytes of UTF-8, by value.
@@ -40,7 +41,13 @@ impl<const N: usize> Short<N> {
     /// The string.
     #[inline]
     pub fn as_str(&self) -> &str {
-        core::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or("")
+        text_of(self.as_bytes()).unwrap_or("")
+    }
+
+    /// Its bytes.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
     }
 
     /// Whether it is empty.
@@ -58,7 +65,7 @@ impl<const N: usize> Default for Short<N> {
 
 impl<const N: usize> PartialEq for Short<N> {
     fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
+        self.as_bytes() == other.as_bytes()
     }
 }
 
@@ -72,7 +79,8 @@ impl<const N: usize> PartialOrd for Short<N> {
 
 impl<const N: usize> Ord for Short<N> {
     fn cmp(&self, other: &Self) -> core::cmp::Ordering {
-        self.as_str().cmp(other.as_str())
+        // The order of strings is that of their bytes.
+        self.as_bytes().cmp(other.as_bytes())
     }
 }
 
@@ -91,7 +99,7 @@ impl<const N: usize> fmt::Display for Short<N> {
 impl<const N: usize> Pack for Short<N> {
     fn pack(&self, out: &mut Packer<'_>) -> Result<(), Full> {
         self.len.pack(out)?;
-        out.put(self.as_str().as_bytes())
+        out.put(self.as_bytes())
     }
     fn unpack(&mut self, from: &mut Unpacker<'_>) {
         self.len.unpack(from);
