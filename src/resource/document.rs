@@ -428,8 +428,8 @@ mod tests {
         document
     }
 
-    /// A list gives the object itself, a watch an event around it: a message that names a field must
-    /// be the same, else each relist would change a status (vopr, L8).
+    /// A list gives the object itself, a watch an event around it: a message that names a field
+    /// must be the same, else each relist would change a status (vopr, L8).
     #[test]
     fn a_path_is_of_the_object_and_not_of_the_event_around_it() {
         let path = |text: &str, members: &[&str]| {

@@ -62,7 +62,7 @@ impl<const N: usize> Inline<N> {
 
     /// The content, or nothing when it is not UTF-8.
     pub fn as_str(&self) -> &str {
-        super::text::text_of(self.as_bytes()).unwrap_or("")
+        core::str::from_utf8(self.as_bytes()).unwrap_or("")
     }
 
     /// Number of bytes.

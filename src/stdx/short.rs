@@ -3,7 +3,7 @@
 use super::Zeroed;
 use super::pack::{Pack, Packer, Unpacker};
 use super::table::Full;
-use super::text::{Truncating, text_of};
+use super::text::Truncating;
 use core::fmt::{self, Write};
 
 /// At most `N` bytes of UTF-8, by value.
@@ -41,7 +41,7 @@ impl<const N: usize> Short<N> {
     /// The string.
     #[inline]
     pub fn as_str(&self) -> &str {
-        text_of(self.as_bytes()).unwrap_or("")
+        core::str::from_utf8(self.as_bytes()).unwrap_or("")
     }
 
     /// Its bytes.

@@ -5,16 +5,6 @@ use super::table::Full;
 use super::touch::touch_first;
 use core::fmt;
 
-/// Bytes as text, if they are UTF-8. Names are ASCII, which is seen many bytes at a time.
-#[inline]
-pub(super) fn text_of(bytes: &[u8]) -> Option<&str> {
-    if bytes.is_ascii() {
-        // SAFETY: ASCII is UTF-8.
-        return Some(unsafe { core::str::from_utf8_unchecked(bytes) });
-    }
-    core::str::from_utf8(bytes).ok()
-}
-
 /// A string of an [`Arena`]: only meaningful together with the arena it came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Text {
@@ -148,7 +138,7 @@ impl<const N: usize> Arena<N> {
         let start = text.offset as usize;
         let end = start + text.len as usize;
         debug_assert!(end <= self.len as usize, "text of another arena");
-        self.bytes.get(start..end).and_then(text_of).unwrap_or("")
+        self.bytes.get(start..end).and_then(|b| core::str::from_utf8(b).ok()).unwrap_or("")
     }
 
     /// The string's bytes, without looking whether they are UTF-8 (they were, when pushed).
@@ -211,7 +201,7 @@ impl<'a> Truncating<'a> {
 
     /// What was written.
     pub fn finish(self) -> &'a str {
-        text_of(&self.bytes[..self.len]).unwrap_or("")
+        core::str::from_utf8(&self.bytes[..self.len]).unwrap_or("")
     }
 }
 
@@ -244,16 +234,6 @@ mod tests {
         assert_eq!(arena.push_fmt(format_args!("{}", 1)), Err(Full));
         assert_eq!(arena.len(), 8);
         assert!(!arena.contains(Text { offset: 4, len: 5 }));
-    }
-
-    #[test]
-    fn bytes_are_text_when_they_are_utf8() {
-        for text in ["", "a", "a name that is longer than a word", "ä", "longer, with one ü in it"]
-        {
-            assert_eq!(text_of(text.as_bytes()), Some(text));
-            assert_eq!(text_of(&[text.as_bytes(), b"\xff"].concat()), None);
-            assert_eq!(text_of(&[text.as_bytes(), b"\xc3"].concat()), None);
-        }
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub struct Api {
     pub objects: BTreeMap<Key, Rc<Object>>,
     history: Vec<Change>,
     pub version: u64,
-    /// Rises with each change of what objects mean to the model; most statuses change nothing of it.
+    /// Rises with each change of what objects mean to the model; most statuses change nothing.
     pub meanings: u64,
     /// What `l1::wanted` found last.
     pub wanted: RefCell<l1::Found>,

@@ -58,6 +58,8 @@ pub struct Backends {
     tunnels_at: Time,
     prng: Prng,
     pub faults: Rate,
+    /// Kept connections end soon, as with a short keep-alive timeout.
+    pub sheds: bool,
     pub injected: Injected,
 }
 
@@ -69,6 +71,7 @@ impl Backends {
             tunnels_at: 0,
             prng,
             faults,
+            sheds: false,
             injected: Injected::default(),
         }
     }
@@ -180,7 +183,8 @@ impl Backends {
         } else if open && idle && conn.closes_at <= net.now {
             sometimes("a backend closes what is idle");
             open = false;
-            if conn.resets {
+            // In the calm an answer is not lost by that.
+            if conn.resets && (!self.sheds || net.has_all(end.peer())) {
                 conn.then = Then::Reset;
             }
         } else if idle {
@@ -197,8 +201,13 @@ impl Backends {
 
     /// One that came to rest is perhaps closed in a while.
     fn keep_alive(&mut self, conn: &mut Conn, net: &mut Network) {
-        if core::mem::take(&mut conn.is_new) && self.faults.happens(&mut self.prng) {
-            conn.closes_at = net.now + self.prng.below(3 * SECOND);
+        if !core::mem::take(&mut conn.is_new) {
+            return;
+        }
+        let sheds = self.sheds && self.prng.chance(1, 2);
+        if sheds || self.faults.happens(&mut self.prng) {
+            let (least, most) = if sheds { (100 * MS, 400 * MS) } else { (0, 3 * SECOND) };
+            conn.closes_at = net.now + self.prng.range(least, most);
             conn.resets = self.prng.chance(2, 3);
             net.schedule(conn.closes_at, Event::Timer(Node::Backends, 0));
         }
@@ -271,6 +280,9 @@ impl Backends {
         ledger: &mut Ledger,
         net: &mut Network,
     ) {
+        if self.sheds {
+            conn.closes_at = Time::MAX;
+        }
         let stamp = message.field("x-stamp").unwrap_or("").to_string();
         let meant = ledger.requests.get(&stamp);
         d4::limited(&conn.name, message, net);

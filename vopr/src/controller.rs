@@ -653,6 +653,15 @@ fn vet(chain: &str, key: &str) -> PairProblem {
     }
 }
 
+/// An object is too large to be taken.
+fn skip(controller: &mut Controller, shadow: &mut Shadow, (namespace, name): (&str, &str)) {
+    sometimes("an object that is too large is skipped");
+    let kind = Kind::ALL[shadow.kind as usize];
+    let key = Key::new(namespace, name).expect("names of the model are short");
+    controller.skipped(kind, &key);
+    shadow.skip(namespace, name, holds(controller, kind, namespace, name));
+}
+
 /// Whether the store of a kind has an object.
 fn holds(controller: &mut Controller, kind: Kind, namespace: &str, name: &str) -> bool {
     let stores = controller.stores();
@@ -711,9 +720,7 @@ fn take_event(
                 }
             }
             match taken {
-                Ok(Upserted::Refused(_)) => {
-                    around.counts.refusals += 1;
-                }
+                Ok(Upserted::Refused(_)) => around.counts.refusals += 1,
                 Ok(_) => {}
                 Err(problem) => {
                     let text = format!("a valid {} was refused: {problem}", kind.name());
@@ -730,10 +737,7 @@ fn take_event(
         Event::Skipped { why: Skip::TooLarge, namespace, name, .. }
             if api.was_huge(&(shadow.kind, namespace.to_string(), name.to_string())) =>
         {
-            sometimes("an object that is too large is skipped");
-            let key = Key::new(namespace, name).expect("names of the model are short");
-            controller.skipped(kind, &key);
-            shadow.skip(namespace, name, holds(controller, kind, namespace, name));
+            skip(controller, shadow, (namespace, name));
         }
         // Only the API server's nonsense has no name.
         Event::Skipped { why, name, .. } if !name.is_empty() => {

@@ -110,6 +110,7 @@ const CATALOGUE: &[&str] = &[
     "a request gets 429",
     "a request gets 500",
     "a request is cut",
+    "a request is lost with a kept connection, in the calm",
     "a route does not fit a Snapshot",
     "a route is attached elsewhere",
     "a route is edited while its endpoints are gone",

@@ -593,6 +593,12 @@ impl Network {
         self.streams.get(id.stream).map_or(0, |s| s.ends[usize::from(id.side)].pipe.readable())
     }
 
+    /// Whether an end has read all that its peer sent.
+    pub fn has_all(&self, id: EndId) -> bool {
+        let end = self.streams.get(id.stream).map(|s| &s.ends[usize::from(id.side)]);
+        end.is_none_or(|end| end.pipe.readable() == 0 && end.flight.is_empty())
+    }
+
     /// How the peer ended, once all bytes are read (at once for a reset).
     pub fn ended(&self, id: EndId) -> Option<Ended> {
         let Some(stream) = self.streams.get(id.stream) else { return Some(Ended::Reset) };

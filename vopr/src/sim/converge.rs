@@ -121,6 +121,7 @@ impl Sim {
             self.flaps_until = self.net.now + FLAP;
             self.clients.hurry();
             self.routers.iter_mut().for_each(Router::begin_calm);
+            self.backends.sheds = self.prng.chance(1, 2);
             // A tight router may refuse the others what it takes.
             if !self.options.tight && self.prng.chance(1, 2) {
                 self.abuser.begin(&mut self.net);

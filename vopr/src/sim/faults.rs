@@ -196,25 +196,36 @@ impl Sim {
         self.net.schedule(until, Event::Step(Step::Resume(node)));
     }
 
-    /// Perhaps a router is not scheduled for a moment.
+    /// Perhaps a router is not scheduled for a moment. In the calm too, while clients ask.
     pub(super) fn hiccup(&mut self) {
-        if self.is_healed || self.options.router_pauses == Rate::Off {
+        if self.options.router_pauses == Rate::Off {
             return;
         }
-        let node = Node::Router(self.prng.below(ROUTERS as u64) as usize);
-        if !self.pauses.has(node) {
+        let i = self.prng.below(ROUTERS as u64) as usize;
+        let node = Node::Router(i);
+        let is_calm = self.converged.is_some() && !self.clients.stopped;
+        let may = !self.is_healed || is_calm;
+        if may && !self.pauses.has(node) {
             let until = self.net.now + self.prng.range(MS, 60 * MS);
             self.pauses.pause(node);
+            // D12 counts turns, of which one that was paused has many at once.
+            self.routers[i].is_calm = false;
             self.net.schedule(until, Event::Step(Step::Resume(node)));
         }
-        let next = self.net.now + self.prng.range(60 * MS, SECOND);
-        self.net.schedule(next, Event::Step(Step::Hiccup));
+        let most = if self.is_healed { SECOND / 4 } else { SECOND };
+        let next = self.net.now + self.prng.range(60 * MS, most);
+        if !self.clients.stopped {
+            self.net.schedule(next, Event::Step(Step::Hiccup));
+        }
     }
 
     pub(super) fn resume(&mut self, node: Node) {
         if self.pauses.has(node) {
             self.net.trace.say(self.net.now, &format!("{node:?} goes on"));
             self.pauses.resume(node).into_iter().for_each(|event| self.dispatch(event));
+            if let (Node::Router(i), true) = (node, self.converged.is_some()) {
+                self.routers[i].begin_calm();
+            }
         }
     }
 
