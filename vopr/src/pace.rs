@@ -30,8 +30,7 @@ pub struct Pace {
 const PAUSES_MS: [u32; 5] = [500, 2700, 6000, 9500, 12_800];
 
 impl Pace {
-    /// One for a method.
-    /// It takes no long time where `is_short`.
+    /// One for a method; not for long where `is_short`.
     pub fn pick(method: &str, is_short: bool, prng: &mut Prng) -> Pace {
         let rests = match (prng.below(3), method) {
             (0, "POST" | "PUT") => Rests::InTheRequest,

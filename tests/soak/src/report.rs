@@ -234,7 +234,8 @@ pub fn print_unexplained(happened: &[Happened], failed: &[Failed]) {
             "UNEXPLAINED at {} ms (from {} ms): {:?}\n    router-{}, backends {:04b}, {}",
             failed.at, failed.since, failed.class, failed.router, failed.mask, failed.request
         );
-        for happened in happened.iter().filter(|h| is_near(h, failed, AROUND_MS)) {
+        let time = (failed.since, failed.at);
+        for happened in happened.iter().filter(|h| is_near(h, time, AROUND_MS)) {
             println!("    around: {} from {} to {} ms", happened.fault, happened.from, happened.to);
         }
     }

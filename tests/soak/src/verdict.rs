@@ -86,9 +86,9 @@ fn can_cause(fault: Fault, failed: &Failed) -> bool {
     }
 }
 
-/// Whether a fault and a failure overlap in time.
-pub fn is_near(happened: &Happened, failed: &Failed, tolerance: u64) -> bool {
-    happened.from <= failed.at && failed.since <= happened.to + tolerance
+/// Whether a fault overlaps with the time from `since` to `at`, in ms.
+pub fn is_near(happened: &Happened, (since, at): (u64, u64), tolerance: u64) -> bool {
+    happened.from <= at && since <= happened.to + tolerance
 }
 
 /// From when on something may have ended this connection, unnoticed: an answer that came last over
@@ -109,8 +109,8 @@ fn held_since(all: &[Happened], failed: &Failed) -> u64 {
 
 /// Whether it may have caused this failure, beside all others.
 fn explains(all: &[Happened], happened: &Happened, failed: &Failed) -> bool {
-    let held = Failed { since: held_since(all, failed), ..failed.clone() };
-    is_near(happened, &held, tolerance(happened.fault))
+    let time = (held_since(all, failed), failed.at);
+    is_near(happened, time, tolerance(happened.fault))
         && is_on_its_way(happened.fault, failed)
         && can_cause(happened.fault, failed)
         && !(matches!(happened.fault, Fault::RouterDrain(_)) && is_owed(all, happened, failed))
@@ -125,7 +125,8 @@ fn is_owed(all: &[Happened], drain: &Happened, failed: &Failed) -> bool {
         true => drain.from + DRAIN_IDLE_MS - DRAIN_MARGIN_MS,
         false => drain.from.saturating_sub(DRAIN_MARGIN_MS),
     };
-    failed.sent < until && failed.class != Class::Closed && !links.any(|h| is_near(h, failed, 0))
+    let time = (failed.since, failed.at);
+    failed.sent < until && failed.class != Class::Closed && !links.any(|h| is_near(h, time, 0))
 }
 
 /// The fault that explains it.
