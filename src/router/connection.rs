@@ -220,7 +220,7 @@ impl Connections {
 
     /// Whether so many slots are free, one of eight, that idle connections may keep theirs.
     pub fn has_spare_slots(&self) -> bool {
-        self.cap() - self.in_use >= self.cap() / 8
+        self.cap() - self.in_use >= (self.cap() / 8).max(1)
     }
 
     /// Whether another client may come in.

@@ -369,19 +369,25 @@ fn every_slot_in_use() {
 /// the driver has not let go of yet. No request fails for it.
 #[test]
 fn a_request_waits_for_a_slot_that_closes() {
-    let mut rig = Rig::sized(16, 24, |s| plain(s, 2));
-    let clients: Vec<_> = (0..8).map(|_| rig.client()).collect();
+    for slots in [4, 6, 16] {
+        wait_for_a_slot(slots);
+    }
+}
+
+fn wait_for_a_slot(slots: u32) {
+    let mut rig = Rig::sized(slots, 24, |s| plain(s, 2));
+    let clients: Vec<_> = (0..slots / 2).map(|_| rig.client()).collect();
     for &client in &clients {
         rig.send(client, GET);
     }
-    let opening: Vec<_> = (0..8).map(|_| rig.opening().0).collect();
+    let opening: Vec<_> = (0..slots / 2).map(|_| rig.opening().0).collect();
     rig.refused(opening[0]);
     assert!(rig.io.opened.is_empty(), "there is no slot yet");
     rig.advance(50);
     assert_eq!(rig.io.opened.len(), 1);
     opening[1..].iter().for_each(|&backend| rig.refused(backend));
     rig.advance(50);
-    for _ in 0..8 {
+    for _ in 0..slots / 2 {
         let backend = rig.backend();
         rig.send(backend, OK);
     }
