@@ -241,7 +241,7 @@ fn arrives_at(of: Node, takes_over: bool, prng: &mut Prng, net: &Network) -> Tim
     let others = (0..CONTROLLERS).map(Node::Controller).filter(|&node| node != of);
     let back = others.filter_map(|node| net.blocked_until(node, Node::Api)).min();
     match back.filter(|&back| takes_over && back < at + SLOWEST) {
-        Some(back) if prng.chance(1, 2) => {
+        Some(back) if prng.chance(3, 4) => {
             sometimes("a taking over is slow");
             at.max(back) + prng.below(2 * SECOND)
         }

@@ -102,6 +102,8 @@ pub struct Sim {
     outages: outages::Outages,
     /// Changes of objects that are left of a flurry.
     flurry: u32,
+    /// Two contend for the Lease until then, and nothing else happens to the control plane.
+    contest_until: Time,
     /// Since when all routers serve the final state.
     converged: Option<Time>,
     /// When they came to it.
@@ -187,6 +189,7 @@ impl Sim {
             is_healed: false,
             outages: outages::Outages::default(),
             flurry: 0,
+            contest_until: 0,
             converged: None,
             reached: 0,
             calm: Calm::Whole,
@@ -555,7 +558,8 @@ impl Sim {
             router.drain(&mut self.net);
             self.write_endpoints();
         }
-        if options.api_restarts.happens(&mut self.prng) && self.api.running {
+        let is_restarted = options.api_restarts.happens(&mut self.prng);
+        if is_restarted && self.api.running && self.net.now >= self.contest_until {
             self.net.injected.add(Fault::ApiRestarts);
             self.net.trace.say(self.net.now, "API server goes");
             self.api.stop(&mut self.net);

@@ -100,7 +100,7 @@ impl Workload {
         for kind in [Kind::Gateway, Kind::Service, Kind::Service, Kind::Slice, Kind::Slice] {
             self.put(kind, api, now);
         }
-        for _ in 0..if self.over_capacity { 80 } else { 40 } {
+        for _ in 0..if self.over_capacity { 110 } else { 40 } {
             self.change(api, now);
         }
     }
@@ -439,7 +439,7 @@ impl Workload {
 
     /// Objects of a kind that there may be.
     fn most(&self, kind: Kind) -> u32 {
-        ADMITTED[kind as usize] + if self.over_capacity { 3 } else { 0 }
+        ADMITTED[kind as usize] + if self.over_capacity { 4 } else { 0 }
     }
 
     /// Mostly one that is there: its key. Sometimes none.

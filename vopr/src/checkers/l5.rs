@@ -60,13 +60,15 @@ impl Seen {
                 | Trouble::Closed
                 | Trouble::AnswerTimeout
         );
-        self.cap = if is_silence { least(kind) } else { ERROR };
+        let mut cap = if is_silence { least(kind) } else { ERROR };
         if matches!(trouble, Trouble::Status(410)) {
             self.expired.get_or_insert(net.now);
-            self.cap = ERROR.min(RELIST << self.in_a_row.min(10));
+            cap = ERROR.min(RELIST << self.in_a_row.min(10));
             self.in_a_row += 1;
         }
-        if wait_ms * MS > self.cap {
+        // The list that follows may find nobody, or that there is no such kind.
+        self.cap = cap.max(least(kind));
+        if wait_ms * MS > cap {
             let text = format!("the watch of {kind:?} waits for {wait_ms} ms behind {trouble:?}");
             net.trace.violated(net.now, "L5", text);
         }

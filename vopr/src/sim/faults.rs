@@ -65,6 +65,9 @@ impl Sim {
     /// Perhaps something happens to controllers.
     pub(super) fn fault_controllers(&mut self, later: Time) {
         let (options, now) = (self.options, self.net.now);
+        if now < self.contest_until {
+            return;
+        }
         let running = self.controllers.running();
         if options.several.happens(&mut self.prng) {
             match (0..CONTROLLERS).find(|i| !running.contains(i)) {
@@ -120,12 +123,13 @@ impl Sim {
     }
 
     /// Who reigns may lose the API server for about as long as it takes the other one to notice.
+    /// Meanwhile nothing else happens to them, else hardly any would take over while it is away.
     fn contest(&mut self, running: &[usize]) {
         let reigns = |i: &&usize| self.controllers.0[**i].as_ref().is_some_and(|p| p.lease.reigns);
         let Some(&i) = running.iter().find(reigns) else { return };
         let node = Node::Controller(i);
         let is_cut = self.net.blocked_until(node, Node::Api).is_some();
-        if is_cut || !self.prng.chance(1, 20) {
+        if is_cut || !self.prng.chance(1, 12) {
             return;
         }
         sometimes("who reigns loses the API server until the other one takes over");
@@ -133,6 +137,7 @@ impl Sim {
         let until = self.net.now + self.prng.range(14 * SECOND, 28 * SECOND);
         self.net.trace.say(self.net.now, &format!("controller {i}, which reigns, loses the API"));
         self.net.cut(node, Node::Api, until);
+        self.contest_until = until;
     }
 
     /// etcd may be saved, and restored later.
