@@ -505,7 +505,7 @@ mod tests {
         }
     }
 
-    /// Wants what differs, and looks whether the digest without a body is that of the body.
+    /// Wants what differs, but of classes.
     struct Differing(std::vec::Vec<(Kind, u64)>);
 
     impl Sink for Differing {
@@ -522,18 +522,24 @@ mod tests {
 
     #[test]
     fn a_status_that_is_not_wanted_is_not_handed_out() {
-        let (mut controller, _) = published();
+        let (mut controller, _) = published_with_gateway();
+        assert!(controller.tick(Now::default()));
+        let mut differing = Differing(std::vec::Vec::new());
+        controller.all_statuses(Now::default(), &mut differing);
+        let kinds = [differing.0[0].0, differing.0[1].0];
+        assert_eq!((kinds, differing.0.len()), ([Kind::GatewayClass, Kind::Gateway], 2));
+    }
+
+    /// The same, and a Gateway of its class that was not reconciled yet.
+    fn published_with_gateway() -> (std::boxed::Box<Controller>, SocketAddr) {
+        let (mut controller, router) = published();
         let class = r#"{"metadata":{"name":"c"},"spec":{"controllerName":"a/b"}}"#;
         take(&mut controller, Kind::GatewayClass, class);
         let gateway = r#"{"metadata":{"name":"g"},"spec":{"gatewayClassName":"c",
             "listeners":[{"name":"l","port":80,"protocol":"HTTP"}]}}"#;
         take(&mut controller, Kind::Gateway, gateway);
         controller.settings.controller = crate::stdx::Short::new("a/b").unwrap();
-        assert!(controller.tick(Now::default()));
-        let mut differing = Differing(std::vec::Vec::new());
-        controller.all_statuses(Now::default(), &mut differing);
-        let kinds = [differing.0[0].0, differing.0[1].0];
-        assert_eq!((kinds, differing.0.len()), ([Kind::GatewayClass, Kind::Gateway], 2));
+        (controller, router)
     }
 
     fn take(controller: &mut Controller, kind: Kind, object: &str) {
@@ -544,13 +550,7 @@ mod tests {
 
     #[test]
     fn a_refusing_router_is_named_in_the_condition() {
-        let (mut controller, router) = published();
-        let class = r#"{"metadata":{"name":"c"},"spec":{"controllerName":"a/b"}}"#;
-        take(&mut controller, Kind::GatewayClass, class);
-        let gateway = r#"{"metadata":{"name":"g"},"spec":{"gatewayClassName":"c",
-            "listeners":[{"name":"l","port":80,"protocol":"HTTP"}]}}"#;
-        take(&mut controller, Kind::Gateway, gateway);
-        controller.settings.controller = crate::stdx::Short::new("a/b").unwrap();
+        let (mut controller, router) = published_with_gateway();
         controller.settings.pool = AddressPool::parse("10.0.0.1").unwrap();
         assert!(controller.tick(Now::default()));
         let report = Report { boot_id: 1, ready: true, ..Report::default() };

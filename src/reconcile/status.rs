@@ -197,7 +197,8 @@ fn gateway(
     let (meta, observed) = (&gateway.meta, gateway.observed);
     if sink.wants(Kind::Gateway, meta, observed, wanted) {
         let mut json = JsonWriter::new(buffer);
-        gateway_status(&mut json, parts, (mode, &shown), &served);
+        let written = gateway_status(&mut json, parts, (mode, &shown), &served);
+        assert_eq!(written, wanted, "both passes say the same");
         if let Ok(body) = json.finish() {
             sink.status(Kind::Gateway, meta, observed, wanted, body);
         }
@@ -424,7 +425,8 @@ fn route(
     let (meta, observed) = (work.decoder.route.meta, work.decoder.route.observed);
     if sink.wants(Kind::HttpRoute, &meta, observed, wanted) {
         let mut json = JsonWriter::new(buffer);
-        route_status(&mut json, (stores, settings), work, parts);
+        let written = route_status(&mut json, (stores, settings), work, parts);
+        assert_eq!(written, wanted, "both passes say the same");
         if let Ok(body) = json.finish() {
             sink.status(Kind::HttpRoute, &meta, observed, wanted, body);
         }
