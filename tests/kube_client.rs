@@ -364,7 +364,7 @@ fn epochs_rise_and_are_taken_once() {
         .args(["delete", "lease", lease.1, "-n", lease.0, "--ignore-not-found"])
         .status();
     let client = |seed| ApiClient::new(Arc::new(access()), &Prng::new(seed)).unwrap();
-    let look = |held, given, take| Look { held, given, take };
+    let look = |held, given, take| Look { held, given, take, stale: 0 };
     let take = move |given| look(0, given, true);
     assert_eq!(client(1).look_at_lease(lease, "one", take(0)), Ok(Held::Own(1)));
     assert_eq!(client(1).look_at_lease(lease, "one", take(0)), Ok(Held::Own(2)));
@@ -381,7 +381,11 @@ fn epochs_rise_and_are_taken_once() {
         assert_eq!(two.look_at_lease(lease, "two", look(41, 41, false)), Ok(Held::Own(41)));
         renewed = first(&mut client(1));
     }
-    assert!(matches!(renewed, Ok(Held::Others(_))), "{renewed:?}");
+    let Ok(Held::Others(version)) = renewed else { panic!("{renewed:?}") };
+    // Taken only as it was when it grew stale.
+    let grown = |stale| Look { stale, ..take(41) };
+    assert_eq!(client(1).look_at_lease(lease, "one", grown(version ^ 2)), renewed);
+    assert_eq!(client(1).look_at_lease(lease, "one", grown(version)), Ok(Held::Own(42)));
     // Four at once, five each: twenty different ones.
     let takers: Vec<_> = (0..4)
         .map(|seed| {
@@ -397,6 +401,6 @@ fn epochs_rise_and_are_taken_once() {
     });
     let mut epochs: Vec<u64> = taken.collect();
     epochs.sort();
-    assert_eq!(epochs, (42..62).collect::<Vec<_>>());
+    assert_eq!(epochs, (43..63).collect::<Vec<_>>());
     kubectl("delete lease kc-epoch -n serval-system", "");
 }
