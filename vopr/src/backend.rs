@@ -8,7 +8,7 @@ use crate::abuser;
 use crate::checkers::{d4, d7, d8};
 use crate::faults::{Fault, Injected};
 use crate::http::{Message, Next, Reader, chunked};
-use crate::ledger::{Arrival, Attempt, Ledger, body_of};
+use crate::ledger::{Arrival, Attempt, Ledger, Shed, body_of};
 use crate::marks::sometimes;
 use crate::model::lookup::{FROM_BACKEND, Url};
 use crate::model::object::EDITED;
@@ -181,12 +181,8 @@ impl Backends {
             self.injected.add(Fault::BackendFaults);
             open = false;
         } else if open && idle && conn.closes_at <= net.now {
-            sometimes("a backend closes what is idle");
+            self.shed(&mut conn, end, ledger, net);
             open = false;
-            // In the calm an answer is not lost by that.
-            if conn.resets && (!self.sheds || net.has_all(end.peer())) {
-                conn.then = Then::Reset;
-            }
         } else if idle {
             self.keep_alive(&mut conn, net);
         }
@@ -196,6 +192,18 @@ impl Backends {
         match open {
             true => drop(self.conns.insert(end, conn)),
             false => net.close(end, conn.then == Then::Reset),
+        }
+    }
+
+    /// A kept connection ends, perhaps by a reset.
+    fn shed(&self, conn: &mut Conn, end: EndId, ledger: &mut Ledger, net: &Network) {
+        sometimes("a backend closes what is idle");
+        // In the calm an answer is not lost by that.
+        if conn.resets && (!self.sheds || net.has_all(end.peer())) {
+            conn.then = Then::Reset;
+        }
+        if let Some(Node::Router(router)) = net.owner(end.peer()).filter(|_| self.sheds) {
+            ledger.sheds.push(Shed { router, backend: conn.name.clone(), at: net.now });
         }
     }
 

@@ -108,6 +108,15 @@ pub struct Response {
     pub at: Time,
 }
 
+/// A kept connection that its backend ended in the calm: it may have taken one request with it.
+#[derive(Clone, Debug)]
+pub struct Shed {
+    pub router: usize,
+    /// The backend's address.
+    pub backend: String,
+    pub at: Time,
+}
+
 /// All requests of a run that are not forgotten.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -117,6 +126,8 @@ pub struct Ledger {
     pub attempts: BTreeMap<String, Vec<Attempt>>,
     /// What arrived at backends and was not judged yet.
     pub arrivals: Vec<Arrival>,
+    /// Connections that ended, of those that excuse no request yet.
+    pub sheds: Vec<Shed>,
     /// What the ends of tunnels did.
     pub tunnels: BTreeMap<String, Ends>,
     /// Messages that came with trailers.
@@ -127,6 +138,16 @@ pub struct Ledger {
     pub greetings: Vec<Greeting>,
     /// Clients that ended their direction, and were not judged yet.
     pub halves: Vec<Half>,
+}
+
+impl Ledger {
+    /// Whether a connection of a router to one of these backends ended since then; it is taken, as
+    /// one connection carries one request at a time.
+    pub fn takes_shed(&mut self, router: usize, backends: &[String], since: Time) -> bool {
+        let fits = |s: &Shed| s.router == router && s.at >= since && backends.contains(&s.backend);
+        let found = self.sheds.iter().position(fits);
+        found.map(|index| self.sheds.remove(index)).is_some()
+    }
 }
 
 /// Bytes that only this stamp has.

@@ -20,7 +20,7 @@ use crate::controllers::{CONTROLLERS, Controllers};
 use crate::faults::Fault;
 use crate::ledger::Ledger;
 use crate::marks::{self, sometimes};
-use crate::model::lookup::{FROM_BACKEND, FROM_CLIENT};
+use crate::model::lookup::{Answer, FROM_BACKEND, FROM_CLIENT};
 use crate::model::secret::Pairs;
 use crate::network::{Event, MS, Network, Node, SECOND, SocketEvent, Step, Time};
 use crate::observer::Observer;
@@ -429,13 +429,20 @@ impl Sim {
     }
 
     /// Whether a router may answer with an error in the calm: what must not be sent twice is lost
-    /// with a kept connection that ends.
-    fn is_excused(&self, outcome: &Outcome) -> bool {
+    /// with a kept connection that its backend ends.
+    fn is_excused(&mut self, outcome: &Outcome) -> bool {
         let request = &outcome.request;
         let own = outcome.response.as_ref().filter(|r| r.backend.is_none()).map(|r| r.status);
         let is_once = request.is_chunked || !request.body.is_empty() || request.method == "POST";
-        let is_lost =
-            self.converged.is_some() && self.backends.sheds && own == Some(502) && is_once;
+        if self.converged.is_none() || own != Some(502) || !is_once {
+            return false;
+        }
+        let table = self.tables.adopted(&self.routers[request.router]);
+        let Answer::Backends { ways, .. } = table.answer(request) else { return false };
+        let names: Vec<String> = ways.into_iter().flat_map(|way| way.names).collect();
+        // The end of what was kept may have been on its way, or not yet seen.
+        let since = request.sent_at.saturating_sub(SECOND);
+        let is_lost = self.ledger.takes_shed(request.router, &names, since);
         if is_lost {
             sometimes("a request is lost with a kept connection, in the calm");
         }
