@@ -530,7 +530,8 @@ mod tests {
         assert_eq!((kinds, differing.0.len()), ([Kind::GatewayClass, Kind::Gateway], 2));
     }
 
-    /// The same, and a Gateway of its class that was not reconciled yet.
+    /// A controller that published ([`published`]), and has a Gateway of its class that was not
+    /// reconciled yet.
     fn published_with_gateway() -> (std::boxed::Box<Controller>, SocketAddr) {
         let (mut controller, router) = published();
         let class = r#"{"metadata":{"name":"c"},"spec":{"controllerName":"a/b"}}"#;

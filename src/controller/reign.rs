@@ -159,6 +159,13 @@ mod tests {
             assert_eq!(self.look(2), Clocked::plain(2));
             self.found(Held::Others(seen))
         }
+
+        /// Nobody renews it until it may be taken.
+        fn grows_stale(&mut self, seen: u64) {
+            for _ in 0..LEASE_STALE_LOOKS {
+                assert_eq!(self.later(seen), Change::None);
+            }
+        }
     }
 
     #[test]
@@ -188,9 +195,7 @@ mod tests {
     fn who_stands_by_takes_over_when_nobody_renews() {
         let mut c = Clocked::reigning();
         assert_eq!(c.found(Held::Others(5)), Change::Overtaken);
-        for _ in 0..LEASE_STALE_LOOKS {
-            assert_eq!(c.later(5), Change::None);
-        }
+        c.grows_stale(5);
         assert_eq!(c.look(2), Some(Look { held: 1, given: 2, take: true, stale: 5 }));
         assert_eq!(c.found(Held::Own(3)), Change::Taken(3));
         assert_eq!(c.look(3), None);
@@ -200,14 +205,10 @@ mod tests {
     fn a_lease_that_was_renewed_before_it_was_taken_is_watched_anew() {
         let mut c = Clocked::reigning();
         assert_eq!(c.found(Held::Others(5)), Change::Overtaken);
-        for _ in 0..LEASE_STALE_LOOKS {
-            assert_eq!(c.later(5), Change::None);
-        }
+        c.grows_stale(5);
         assert_eq!(c.look(2).map(|look| look.stale), Some(5));
         assert_eq!(c.found(Held::Others(6)), Change::None, "it is another one now");
-        for _ in 0..LEASE_STALE_LOOKS {
-            assert_eq!(c.later(6), Change::None);
-        }
+        c.grows_stale(6);
         assert_eq!(c.look(2).map(|look| (look.take, look.stale)), Some((true, 6)));
     }
 
