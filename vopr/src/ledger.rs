@@ -157,3 +157,20 @@ pub fn body_of(stamp: &str, salt: &str, len: usize) -> Vec<u8> {
     body.truncate(len);
     body
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_ended_excuses_one_request_of_its_own() {
+        let shed = |router, at| Shed { router, backend: "b:1".into(), at };
+        let mut ledger = Ledger { sheds: vec![shed(0, 5), shed(1, 9)], ..Ledger::default() };
+        let names = ["a:1".to_string(), "b:1".to_string()];
+        assert!(!ledger.takes_shed(0, &names, 6), "it ended before");
+        assert!(!ledger.takes_shed(0, &names[..1], 5), "another backend's");
+        assert!(ledger.takes_shed(0, &names, 5));
+        assert!(!ledger.takes_shed(0, &names, 5), "it is taken");
+        assert!(ledger.takes_shed(1, &names, 9));
+    }
+}
