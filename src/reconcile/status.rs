@@ -14,6 +14,7 @@ use super::{Settings, Work, certificates, refused};
 use crate::limits::MAX_MESSAGE_BYTES;
 use crate::resource::digest::Digest;
 use crate::resource::gateway::Gateway;
+use crate::resource::gateway_class::GatewayClass;
 use crate::resource::http_route::ParentRef;
 use crate::resource::{Kind, Meta, Stores};
 use crate::stdx::Short;
@@ -147,30 +148,37 @@ fn classes(
         if !is_ours(class, settings) {
             continue;
         }
-        let mut json = JsonWriter::new(buffer);
-        json.begin_object().key("conditions").begin_array();
-        let generation = class.meta.generation;
-        let mut writer = Writer { json: &mut json, digest: Digest::new(), generation };
-        if class.has_parameters {
-            let message = "spec.parametersRef is not supported: remove it";
-            writer.is("Accepted", false, "InvalidParameters", message);
-        } else {
-            writer.is("Accepted", true, "Accepted", "Gateways of this class are served by serval");
-        }
-        let mut digest = writer.digest;
-        json.end_array().key("supportedFeatures").begin_array();
-        for feature in SUPPORTED_FEATURES {
-            digest.field(feature);
-            json.begin_object().member("name", feature).end_object();
-        }
-        json.end_array().end_object();
-        let (meta, observed, wanted) = (&class.meta, class.observed, digest.finish());
-        if let Ok(body) = json.finish()
-            && sink.wants(Kind::GatewayClass, meta, observed, wanted)
-        {
-            sink.status(Kind::GatewayClass, meta, observed, wanted, body);
+        let wanted = class_status(&mut digest_only(), class);
+        let (meta, observed) = (&class.meta, class.observed);
+        if sink.wants(Kind::GatewayClass, meta, observed, wanted) {
+            let mut json = JsonWriter::new(buffer);
+            let written = class_status(&mut json, class);
+            assert_eq!(written, wanted, "both passes say the same");
+            if let Ok(body) = json.finish() {
+                sink.status(Kind::GatewayClass, meta, observed, wanted, body);
+            }
         }
     }
+}
+
+/// Writes the status of a class; its digest.
+fn class_status(json: &mut JsonWriter<'_>, class: &GatewayClass) -> u64 {
+    json.begin_object().key("conditions").begin_array();
+    let generation = class.meta.generation;
+    let mut writer = Writer { json, digest: Digest::new(), generation };
+    if class.has_parameters {
+        let message = "spec.parametersRef is not supported: remove it";
+        writer.is("Accepted", false, "InvalidParameters", message);
+    } else {
+        writer.is("Accepted", true, "Accepted", "Gateways of this class are served by serval");
+    }
+    writer.json.end_array().key("supportedFeatures").begin_array();
+    for feature in SUPPORTED_FEATURES {
+        writer.digest.field(feature);
+        writer.json.begin_object().member("name", feature).end_object();
+    }
+    writer.json.end_array().end_object();
+    writer.digest.finish()
 }
 
 fn gateway(
