@@ -400,6 +400,27 @@ impl Snapshot {
         added
     }
 
+    /// Whether it was built of the same items in the same order, whoever made it: what says the same
+    /// in other places is not found.
+    pub fn has_content_of(&self, other: &Snapshot) -> bool {
+        let same = self.binds == other.binds
+            && self.listeners == other.listeners
+            && self.attachments == other.attachments
+            && self.certificates == other.certificates
+            && self.certificate_refs == other.certificate_refs
+            && self.routes == other.routes
+            && self.hosts == other.hosts
+            && self.matches == other.matches
+            && self.conditions == other.conditions
+            && self.filters == other.filters
+            && self.edits == other.edits
+            && self.backends == other.backends
+            && self.pools == other.pools
+            && self.upstreams == other.upstreams;
+        same && self.text.as_bytes() == other.text.as_bytes()
+            && self.pem.as_bytes() == other.pem.as_bytes()
+    }
+
     /// Becomes a copy of `other`, whose handles then hold here too.
     pub fn copy_from(&mut self, other: &Snapshot) -> Result<(), Full> {
         self.identity = other.identity;
