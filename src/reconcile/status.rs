@@ -16,6 +16,7 @@ use crate::resource::digest::Digest;
 use crate::resource::gateway::Gateway;
 use crate::resource::gateway_class::GatewayClass;
 use crate::resource::http_route::ParentRef;
+use crate::resource::store::Handle;
 use crate::resource::{Kind, Meta, Stores};
 use crate::stdx::Short;
 use crate::wire::json::JsonWriter;
@@ -128,9 +129,11 @@ pub fn statuses(
         let state = work.gateways[index];
         gateway(stores, settings, work, &state, rollout, buffer, sink);
     }
-    for (place, handle) in (0..).zip(stores.routes.by_age()) {
-        stores.routes.load(handle, &mut work.decoder.route, &mut work.decoder.scratch);
-        route(stores, settings, work, work.overflowed[place], buffer, sink);
+    if work.built_of != stores.version() {
+        work.route_digests.clear();
+    }
+    for route in (0..).zip(stores.routes.by_age()) {
+        route_status(stores, settings, work, route, buffer, sink);
     }
     refused::statuses(stores, settings, work, buffer, sink);
 }
@@ -419,30 +422,40 @@ fn listener_accepted(writer: &mut Writer<'_, '_>, problem: ListenerProblem) {
     }
 }
 
-fn route(
+/// What it depends on is in the stores: its digest stays until they change, whatever routers say.
+fn route_status(
     stores: &Stores,
     settings: &Settings,
     work: &mut Work,
-    overflowed: bool,
+    (place, handle): (u32, Handle),
     buffer: &mut [u8],
     sink: &mut impl Sink,
 ) {
-    let resolved = resolve_all(stores, settings, work);
-    let parts = (overflowed, &resolved);
-    let wanted = route_status(&mut digest_only(), (stores, settings), work, parts);
-    let (meta, observed) = (work.decoder.route.meta, work.decoder.route.observed);
-    if sink.wants(Kind::HttpRoute, &meta, observed, wanted) {
+    let write = |json: &mut JsonWriter<'_>, work: &mut Work| {
+        stores.routes.load(handle, &mut work.decoder.route, &mut work.decoder.scratch);
+        let resolved = resolve_all(stores, settings, work);
+        let parts = (work.overflowed[place], &resolved);
+        write_route(json, (stores, settings), work, parts)
+    };
+    let known = work.route_digests.get(place).copied();
+    let wanted = known.unwrap_or_else(|| {
+        let digest = write(&mut digest_only(), work);
+        assert_eq!(work.route_digests.push(digest), Ok(place), "each in its place");
+        digest
+    });
+    let (meta, observed) = (stores.routes.meta(handle), stores.routes.observed(handle));
+    if sink.wants(Kind::HttpRoute, meta, observed, wanted) {
         let mut json = JsonWriter::new(buffer);
-        let written = route_status(&mut json, (stores, settings), work, parts);
+        let written = write(&mut json, work);
         assert_eq!(written, wanted, "both passes say the same");
         if let Ok(body) = json.finish() {
-            sink.status(Kind::HttpRoute, &meta, observed, wanted, body);
+            sink.status(Kind::HttpRoute, meta, observed, wanted, body);
         }
     }
 }
 
 /// Writes the status of the route that is loaded; its digest.
-fn route_status(
+fn write_route(
     json: &mut JsonWriter<'_>,
     (stores, settings): (&Stores, &Settings),
     work: &mut Work,
