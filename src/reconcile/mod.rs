@@ -82,6 +82,8 @@ pub struct Work {
     /// the last build. They hold for the stores of this version.
     pub(crate) route_digests: Table<u64, { MAX_ROUTES as usize }>,
     pub(crate) built_of: u64,
+    /// The same of classes; None: of another controller.
+    pub(crate) class_digests: Table<Option<u64>, { MAX_GATEWAY_CLASSES as usize }>,
 }
 
 crate::zeroed_struct!(Work {
@@ -94,6 +96,7 @@ crate::zeroed_struct!(Work {
     overflowed: Table<bool, { MAX_ROUTES as usize }>,
     route_digests: Table<u64, { MAX_ROUTES as usize }>,
     built_of: u64,
+    class_digests: Table<Option<u64>, { MAX_GATEWAY_CLASSES as usize }>,
 });
 
 impl Work {
@@ -107,6 +110,7 @@ impl Work {
         self.slices.init(capacities);
         self.overflowed.set_cap(capacities.max_routes);
         self.route_digests.set_cap(capacities.max_routes);
+        self.class_digests.set_cap(capacities.max_gateway_classes);
     }
 
     /// Bytes at these capacities: the line of the memory plan.
@@ -121,6 +125,7 @@ impl Work {
             + resolve::PoolIndex::bytes(c)
             + resolve::SliceIndex::bytes(c)
             + of(c.max_routes, size_of::<bool>() + size_of::<u64>())
+            + of(c.max_gateway_classes, size_of::<Option<u64>>())
     }
 }
 
@@ -135,6 +140,7 @@ pub fn build(
 ) {
     out.clear();
     work.route_digests.clear();
+    work.class_digests.clear();
     work.built_of = stores.version();
     gateways::build(stores, settings, nodes, work, out);
     resolve::index_slices(stores, work);
