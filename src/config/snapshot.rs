@@ -634,6 +634,22 @@ pub fn hostname_valid(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shell::place::boxed_zeroed;
+
+    #[test]
+    fn content_is_compared_without_who_made_it() {
+        let mut snapshots = [boxed_zeroed::<Snapshot>(), boxed_zeroed::<Snapshot>()];
+        for (generation, snapshot) in (1..).zip(&mut snapshots) {
+            snapshot.set_caps(&Capacities::DEFAULT);
+            snapshot.add_certificate("ns/n", "chain", "key").unwrap();
+            snapshot.identity.generation = generation;
+        }
+        assert!(snapshots[0].has_content_of(&snapshots[1]));
+        snapshots[1].pem.push("more").unwrap();
+        assert!(!snapshots[0].has_content_of(&snapshots[1]));
+        snapshots[0].pem.push("MORE").unwrap();
+        assert!(!snapshots[0].has_content_of(&snapshots[1]));
+    }
 
     #[test]
     fn hostnames() {

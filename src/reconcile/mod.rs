@@ -113,6 +113,12 @@ impl Work {
         self.class_digests.set_cap(capacities.max_gateway_classes);
     }
 
+    /// Each status is worked out anew in the next pass.
+    pub fn forget_digests(&mut self) {
+        self.route_digests.clear();
+        self.class_digests.clear();
+    }
+
     /// Bytes at these capacities: the line of the memory plan.
     pub fn bytes(c: &Capacities) -> u64 {
         fn assert_zeroed<T: Zeroed>() {}
@@ -139,8 +145,7 @@ pub fn build(
     out: &mut Snapshot,
 ) {
     out.clear();
-    work.route_digests.clear();
-    work.class_digests.clear();
+    work.forget_digests();
     work.built_of = stores.version();
     gateways::build(stores, settings, nodes, work, out);
     resolve::index_slices(stores, work);

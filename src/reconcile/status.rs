@@ -125,8 +125,7 @@ pub fn statuses(
     sink: &mut impl Sink,
 ) {
     if work.built_of != stores.version() {
-        work.route_digests.clear();
-        work.class_digests.clear();
+        work.forget_digests();
     }
     classes(stores, settings, work, buffer, sink);
     for index in 0..work.gateways.len() {
