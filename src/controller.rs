@@ -350,8 +350,8 @@ impl Controller {
         }
     }
 
-    /// Hands every status to the sink, equal or not (`serval check`). It relies on no digest that is
-    /// known, so that a wrong one shows.
+    /// Hands every status to the sink, equal or not (`serval check`). It relies on no digest that
+    /// is known, so that a wrong one shows.
     pub fn all_statuses(&mut self, now: Now, sink: &mut impl Sink) {
         self.work.forget_digests();
         let Controller { stores, settings, work, routers, snapshots, current, .. } = self;

@@ -400,8 +400,8 @@ impl Snapshot {
         added
     }
 
-    /// Whether it was built of the same items in the same order, whoever made it: what says the same
-    /// in other places is not found.
+    /// Whether it was built of the same items in the same order, whoever made it: what says the
+    /// same in other places is not found.
     pub fn has_content_of(&self, other: &Snapshot) -> bool {
         let same = self.binds == other.binds
             && self.listeners == other.listeners
