@@ -400,6 +400,27 @@ impl Snapshot {
         added
     }
 
+    /// Whether it was built of the same items in the same order, whoever made it: what says the
+    /// same in other places is not found.
+    pub fn has_content_of(&self, other: &Snapshot) -> bool {
+        let same = self.binds == other.binds
+            && self.listeners == other.listeners
+            && self.attachments == other.attachments
+            && self.certificates == other.certificates
+            && self.certificate_refs == other.certificate_refs
+            && self.routes == other.routes
+            && self.hosts == other.hosts
+            && self.matches == other.matches
+            && self.conditions == other.conditions
+            && self.filters == other.filters
+            && self.edits == other.edits
+            && self.backends == other.backends
+            && self.pools == other.pools
+            && self.upstreams == other.upstreams;
+        same && self.text.as_bytes() == other.text.as_bytes()
+            && self.pem.as_bytes() == other.pem.as_bytes()
+    }
+
     /// Becomes a copy of `other`, whose handles then hold here too.
     pub fn copy_from(&mut self, other: &Snapshot) -> Result<(), Full> {
         self.identity = other.identity;
@@ -613,6 +634,22 @@ pub fn hostname_valid(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shell::place::boxed_zeroed;
+
+    #[test]
+    fn content_is_compared_without_who_made_it() {
+        let mut snapshots = [boxed_zeroed::<Snapshot>(), boxed_zeroed::<Snapshot>()];
+        for (generation, snapshot) in (1..).zip(&mut snapshots) {
+            snapshot.set_caps(&Capacities::DEFAULT);
+            snapshot.add_certificate("ns/n", "chain", "key").unwrap();
+            snapshot.identity.generation = generation;
+        }
+        assert!(snapshots[0].has_content_of(&snapshots[1]));
+        snapshots[1].pem.push("more").unwrap();
+        assert!(!snapshots[0].has_content_of(&snapshots[1]));
+        snapshots[0].pem.push("MORE").unwrap();
+        assert!(!snapshots[0].has_content_of(&snapshots[1]));
+    }
 
     #[test]
     fn hostnames() {

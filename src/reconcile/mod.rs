@@ -78,6 +78,12 @@ pub struct Work {
     pub(crate) slices: resolve::SliceIndex,
     /// Routes that did not fit the Snapshot, by place in the order of age.
     pub(crate) overflowed: Table<bool, { MAX_ROUTES as usize }>,
+    /// Digests of the statuses of routes, by the same place, as far as they were worked out since
+    /// the last build. They hold for the stores of this version.
+    pub(crate) route_digests: Table<u64, { MAX_ROUTES as usize }>,
+    pub(crate) built_of: u64,
+    /// The same of classes; None: of another controller.
+    pub(crate) class_digests: Table<Option<u64>, { MAX_GATEWAY_CLASSES as usize }>,
 }
 
 crate::zeroed_struct!(Work {
@@ -88,6 +94,9 @@ crate::zeroed_struct!(Work {
     pools: resolve::PoolIndex,
     slices: resolve::SliceIndex,
     overflowed: Table<bool, { MAX_ROUTES as usize }>,
+    route_digests: Table<u64, { MAX_ROUTES as usize }>,
+    built_of: u64,
+    class_digests: Table<Option<u64>, { MAX_GATEWAY_CLASSES as usize }>,
 });
 
 impl Work {
@@ -100,6 +109,14 @@ impl Work {
         self.pools.init(capacities);
         self.slices.init(capacities);
         self.overflowed.set_cap(capacities.max_routes);
+        self.route_digests.set_cap(capacities.max_routes);
+        self.class_digests.set_cap(capacities.max_gateway_classes);
+    }
+
+    /// Each status is worked out anew in the next pass.
+    pub fn forget_digests(&mut self) {
+        self.route_digests.clear();
+        self.class_digests.clear();
     }
 
     /// Bytes at these capacities: the line of the memory plan.
@@ -113,7 +130,8 @@ impl Work {
             + addresses::Assigned::bytes(c)
             + resolve::PoolIndex::bytes(c)
             + resolve::SliceIndex::bytes(c)
-            + of(c.max_routes, size_of::<bool>())
+            + of(c.max_routes, size_of::<bool>() + size_of::<u64>())
+            + of(c.max_gateway_classes, size_of::<Option<u64>>())
     }
 }
 
@@ -127,6 +145,8 @@ pub fn build(
     out: &mut Snapshot,
 ) {
     out.clear();
+    work.forget_digests();
+    work.built_of = stores.version();
     gateways::build(stores, settings, nodes, work, out);
     resolve::index_slices(stores, work);
     translate::routes(stores, settings, work, out);

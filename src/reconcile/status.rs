@@ -14,7 +14,9 @@ use super::{Settings, Work, certificates, refused};
 use crate::limits::MAX_MESSAGE_BYTES;
 use crate::resource::digest::Digest;
 use crate::resource::gateway::Gateway;
+use crate::resource::gateway_class::GatewayClass;
 use crate::resource::http_route::ParentRef;
+use crate::resource::store::Handle;
 use crate::resource::{Kind, Meta, Stores};
 use crate::stdx::Short;
 use crate::wire::json::JsonWriter;
@@ -122,14 +124,16 @@ pub fn statuses(
     buffer: &mut [u8],
     sink: &mut impl Sink,
 ) {
+    if work.built_of != stores.version() {
+        work.forget_digests();
+    }
     classes(stores, settings, work, buffer, sink);
     for index in 0..work.gateways.len() {
         let state = work.gateways[index];
         gateway(stores, settings, work, &state, rollout, buffer, sink);
     }
-    for (place, handle) in (0..).zip(stores.routes.by_age()) {
-        stores.routes.load(handle, &mut work.decoder.route, &mut work.decoder.scratch);
-        route(stores, settings, work, work.overflowed[place], buffer, sink);
+    for route in (0..).zip(stores.routes.by_age()) {
+        route_status(stores, settings, work, route, buffer, sink);
     }
     refused::statuses(stores, settings, work, buffer, sink);
 }
@@ -141,36 +145,47 @@ fn classes(
     buffer: &mut [u8],
     sink: &mut impl Sink,
 ) {
-    for handle in stores.classes.by_age() {
+    for (place, handle) in (0..).zip(stores.classes.by_age()) {
         let class = &mut work.decoder.class;
-        stores.classes.load(handle, class, &mut work.decoder.scratch);
-        if !is_ours(class, settings) {
-            continue;
-        }
-        let mut json = JsonWriter::new(buffer);
-        json.begin_object().key("conditions").begin_array();
-        let generation = class.meta.generation;
-        let mut writer = Writer { json: &mut json, digest: Digest::new(), generation };
-        if class.has_parameters {
-            let message = "spec.parametersRef is not supported: remove it";
-            writer.is("Accepted", false, "InvalidParameters", message);
-        } else {
-            writer.is("Accepted", true, "Accepted", "Gateways of this class are served by serval");
-        }
-        let mut digest = writer.digest;
-        json.end_array().key("supportedFeatures").begin_array();
-        for feature in SUPPORTED_FEATURES {
-            digest.field(feature);
-            json.begin_object().member("name", feature).end_object();
-        }
-        json.end_array().end_object();
-        let (meta, observed, wanted) = (&class.meta, class.observed, digest.finish());
-        if let Ok(body) = json.finish()
-            && sink.wants(Kind::GatewayClass, meta, observed, wanted)
-        {
-            sink.status(Kind::GatewayClass, meta, observed, wanted, body);
+        let known = work.class_digests.get(place).copied();
+        let wanted = known.unwrap_or_else(|| {
+            stores.classes.load(handle, class, &mut work.decoder.scratch);
+            let ours = is_ours(class, settings).then(|| class_status(&mut digest_only(), class));
+            assert_eq!(work.class_digests.push(ours), Ok(place), "each in its place");
+            ours
+        });
+        let Some(wanted) = wanted else { continue };
+        let (meta, observed) = (stores.classes.meta(handle), stores.classes.observed(handle));
+        if sink.wants(Kind::GatewayClass, meta, observed, wanted) {
+            let mut json = JsonWriter::new(buffer);
+            stores.classes.load(handle, class, &mut work.decoder.scratch);
+            let written = class_status(&mut json, class);
+            assert_eq!(written, wanted, "both passes say the same");
+            if let Ok(body) = json.finish() {
+                sink.status(Kind::GatewayClass, meta, observed, wanted, body);
+            }
         }
     }
+}
+
+/// Writes the status of a class; its digest.
+fn class_status(json: &mut JsonWriter<'_>, class: &GatewayClass) -> u64 {
+    json.begin_object().key("conditions").begin_array();
+    let generation = class.meta.generation;
+    let mut writer = Writer { json, digest: Digest::new(), generation };
+    if class.has_parameters {
+        let message = "spec.parametersRef is not supported: remove it";
+        writer.is("Accepted", false, "InvalidParameters", message);
+    } else {
+        writer.is("Accepted", true, "Accepted", "Gateways of this class are served by serval");
+    }
+    writer.json.end_array().key("supportedFeatures").begin_array();
+    for feature in SUPPORTED_FEATURES {
+        writer.digest.field(feature);
+        writer.json.begin_object().member("name", feature).end_object();
+    }
+    writer.json.end_array().end_object();
+    writer.digest.finish()
 }
 
 fn gateway(
@@ -411,30 +426,40 @@ fn listener_accepted(writer: &mut Writer<'_, '_>, problem: ListenerProblem) {
     }
 }
 
-fn route(
+/// What it depends on is in the stores: its digest stays until they change, whatever routers say.
+fn route_status(
     stores: &Stores,
     settings: &Settings,
     work: &mut Work,
-    overflowed: bool,
+    (place, handle): (u32, Handle),
     buffer: &mut [u8],
     sink: &mut impl Sink,
 ) {
-    let resolved = resolve_all(stores, settings, work);
-    let parts = (overflowed, &resolved);
-    let wanted = route_status(&mut digest_only(), (stores, settings), work, parts);
-    let (meta, observed) = (work.decoder.route.meta, work.decoder.route.observed);
-    if sink.wants(Kind::HttpRoute, &meta, observed, wanted) {
+    let write = |json: &mut JsonWriter<'_>, work: &mut Work| {
+        stores.routes.load(handle, &mut work.decoder.route, &mut work.decoder.scratch);
+        let resolved = resolve_all(stores, settings, work);
+        let parts = (work.overflowed[place], &resolved);
+        write_route(json, (stores, settings), work, parts)
+    };
+    let known = work.route_digests.get(place).copied();
+    let wanted = known.unwrap_or_else(|| {
+        let digest = write(&mut digest_only(), work);
+        assert_eq!(work.route_digests.push(digest), Ok(place), "each in its place");
+        digest
+    });
+    let (meta, observed) = (stores.routes.meta(handle), stores.routes.observed(handle));
+    if sink.wants(Kind::HttpRoute, meta, observed, wanted) {
         let mut json = JsonWriter::new(buffer);
-        let written = route_status(&mut json, (stores, settings), work, parts);
+        let written = write(&mut json, work);
         assert_eq!(written, wanted, "both passes say the same");
         if let Ok(body) = json.finish() {
-            sink.status(Kind::HttpRoute, &meta, observed, wanted, body);
+            sink.status(Kind::HttpRoute, meta, observed, wanted, body);
         }
     }
 }
 
 /// Writes the status of the route that is loaded; its digest.
-fn route_status(
+fn write_route(
     json: &mut JsonWriter<'_>,
     (stores, settings): (&Stores, &Settings),
     work: &mut Work,

@@ -46,6 +46,13 @@ pub struct Table<T, const N: usize> {
 // (tested below, since heapless does not promise it); `cap` zero admits nothing.
 unsafe impl<T, const N: usize> Zeroed for Table<T, N> {}
 
+/// The same items, whatever the caps.
+impl<T: PartialEq, const N: usize> PartialEq for Table<T, N> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
 impl<T, const N: usize> Table<T, N> {
     /// An empty table whose cap is its ceiling. For small tables; large ones are [`Zeroed`].
     pub const fn new() -> Self {

@@ -68,12 +68,20 @@ pub struct AdminPort {
     /// Whose push runs, as `Pages` has it.
     pushing: Option<EndId>,
     waiting: Vec<EndId>,
+    /// Machines of connections that ended: to zero one costs more than to serve with it.
+    spare: Vec<Box<Connection>>,
 }
 
 impl AdminPort {
     /// Nobody is connected.
     pub fn new(node: Node) -> AdminPort {
-        AdminPort { node, places: Vec::new(), pushing: None, waiting: Vec::new() }
+        AdminPort {
+            node,
+            places: Vec::new(),
+            pushing: None,
+            waiting: Vec::new(),
+            spare: Vec::new(),
+        }
     }
 
     /// Listens.
@@ -90,7 +98,7 @@ impl AdminPort {
     fn admit(&mut self, net: &mut Network) {
         while self.places.len() < MAX_ADMIN_CONNECTIONS as usize && !self.waiting.is_empty() {
             let end = self.waiting.remove(0);
-            let mut machine = zeroed_box::<Connection>();
+            let mut machine = self.spare.pop().unwrap_or_else(zeroed_box::<Connection>);
             machine.clear();
             let (doing, offered, active) = (Doing::Nothing, None, net.now);
             self.places.push(Place { end, machine, doing, offered, active });
@@ -133,7 +141,7 @@ impl AdminPort {
         let mut report = Reported { work_out: report, found: None };
         let limit = u64::from(ADMIN_TIMEOUT_MS) * 1_000_000;
         let mut pushes = Pushes { updater, pushing: &mut self.pushing };
-        self.places.retain_mut(|place| {
+        let gone = self.places.extract_if(.., |place| {
             let mut open = place.serve(&mut report, &mut pushes, writer, net, &mut done);
             open &= net.now < place.active + limit;
             if !open {
@@ -142,8 +150,9 @@ impl AdminPort {
                 }
                 net.close(place.end, false);
             }
-            open
+            !open
         });
+        self.spare.extend(gone.map(|place| place.machine));
         self.admit(net);
         done
     }

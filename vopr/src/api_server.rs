@@ -48,6 +48,8 @@ struct Watching {
 struct Conn {
     reader: Reader,
     output: Vec<u8>,
+    /// Bytes of it that went: what is left of long lists is not moved each time.
+    sent: usize,
     /// Since when there is output that does not go.
     unsent_since: Option<Time>,
     watching: Option<Watching>,
@@ -382,7 +384,8 @@ impl Api {
         if what == SocketEvent::Accepted {
             let reader = Reader::new(false);
             let output = Vec::new();
-            let conn = Conn { reader, output, unsent_since: None, watching: None, close: false };
+            let conn =
+                Conn { reader, output, sent: 0, unsent_since: None, watching: None, close: false };
             self.conns.insert(end, Box::new(conn));
         }
         let Some(mut conn) = self.conns.remove(&end) else { return };
@@ -399,6 +402,7 @@ impl Api {
         if net.ended(end).is_some() {
             conn.close = true;
             conn.output.clear();
+            conn.sent = 0;
         }
         if flush(&mut conn, end, net) {
             self.conns.insert(end, conn);
@@ -682,11 +686,15 @@ fn end_in_time(conn: &mut Conn) {
 /// Writes what fits; false when the connection is over.
 fn flush(conn: &mut Conn, end: EndId, net: &mut Network) -> bool {
     if !conn.output.is_empty() {
-        let Some(taken) = net.write(end, &conn.output) else {
+        let Some(taken) = net.write(end, &conn.output[conn.sent..]) else {
             net.close(end, true);
             return false;
         };
-        conn.output.drain(..taken);
+        conn.sent += taken;
+        if conn.sent == conn.output.len() {
+            conn.output.clear();
+            conn.sent = 0;
+        }
     }
     let waits = !conn.output.is_empty();
     conn.unsent_since = waits.then(|| conn.unsent_since.unwrap_or(net.now));

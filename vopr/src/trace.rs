@@ -35,9 +35,9 @@ impl Mix {
         for &word in words {
             self.word(u64::from_le_bytes(word));
         }
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        self.word(u64::from_le_bytes(last));
+        // A byte at a time: to copy so few of them costs a call.
+        let last = rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+        self.word(last);
         self.word(bytes.len() as u64);
     }
 }

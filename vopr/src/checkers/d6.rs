@@ -43,13 +43,13 @@ pub struct Strict {
 }
 
 fn is_token(text: &str) -> bool {
-    let odd = "!#$%&'*+-.^_`|~";
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || odd.contains(c))
+    let odd = b"!#$%&'*+-.^_`|~";
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || odd.contains(&b))
 }
 
 /// RFC 9112 section 5: `name: value`, nothing before the colon, no folding, no control character.
 fn field(line: &str) -> Result<(String, &str), String> {
-    let (name, value) = line.split_once(':').ok_or(format!("no field: {line:?}"))?;
+    let (name, value) = line.split_once(':').ok_or_else(|| format!("no field: {line:?}"))?;
     if !is_token(name) || value.chars().any(|c| c.is_control() && c != '\t') {
         return Err(format!("a field {line:?}"));
     }
@@ -168,7 +168,7 @@ impl Strict {
                 let size = line.trim_end_matches("\r\n");
                 let is_hex = !size.is_empty() && size.bytes().all(|b| b.is_ascii_hexdigit());
                 let size = usize::from_str_radix(size, 16).ok().filter(|_| is_hex);
-                self.state = match size.ok_or(format!("a chunk's line {line:?}"))? {
+                self.state = match size.ok_or_else(|| format!("a chunk's line {line:?}"))? {
                     0 => State::Trailers,
                     size => State::Chunk(size),
                 };
@@ -205,7 +205,10 @@ impl Strict {
 
     /// The text up to and with `end`, once it is there.
     fn take(&mut self, end: &[u8]) -> Result<Option<String>, String> {
-        let found = self.buffer.windows(end.len()).position(|w| w == end);
+        // Few bytes are the first of an end: most are passed over one by one.
+        let is_end = |at: &usize| self.buffer[*at..].starts_with(end);
+        let first = |(at, byte): (usize, &u8)| (*byte == end[0]).then_some(at);
+        let found = self.buffer.iter().enumerate().filter_map(first).find(is_end);
         let Some(at) = found else { return Ok(None) };
         let text = self.buffer.drain(..at + end.len()).collect();
         String::from_utf8(text).map(Some).map_err(|_| "a head that is no text".to_string())
