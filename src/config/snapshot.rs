@@ -403,22 +403,42 @@ impl Snapshot {
     /// Whether it was built of the same items in the same order, whoever made it: what says the
     /// same in other places is not found.
     pub fn has_content_of(&self, other: &Snapshot) -> bool {
-        let same = self.binds == other.binds
-            && self.listeners == other.listeners
-            && self.attachments == other.attachments
-            && self.certificates == other.certificates
-            && self.certificate_refs == other.certificate_refs
-            && self.routes == other.routes
-            && self.hosts == other.hosts
-            && self.matches == other.matches
-            && self.conditions == other.conditions
-            && self.filters == other.filters
-            && self.edits == other.edits
-            && self.backends == other.backends
-            && self.pools == other.pools
-            && self.upstreams == other.upstreams;
-        same && self.text.as_bytes() == other.text.as_bytes()
-            && self.pem.as_bytes() == other.pem.as_bytes()
+        // By name, so that a new field cannot be forgotten.
+        let Snapshot {
+            identity: _,
+            source: _,
+            binds,
+            listeners,
+            attachments,
+            certificates,
+            certificate_refs,
+            routes,
+            hosts,
+            matches,
+            conditions,
+            filters,
+            edits,
+            backends,
+            pools,
+            upstreams,
+            text,
+            pem,
+        } = self;
+        let same = *binds == other.binds
+            && *listeners == other.listeners
+            && *attachments == other.attachments
+            && *certificates == other.certificates
+            && *certificate_refs == other.certificate_refs
+            && *routes == other.routes
+            && *hosts == other.hosts
+            && *matches == other.matches
+            && *conditions == other.conditions
+            && *filters == other.filters
+            && *edits == other.edits
+            && *backends == other.backends
+            && *pools == other.pools
+            && *upstreams == other.upstreams;
+        same && text.as_bytes() == other.text.as_bytes() && pem.as_bytes() == other.pem.as_bytes()
     }
 
     /// Becomes a copy of `other`, whose handles then hold here too.
