@@ -144,6 +144,7 @@ const CATALOGUE: &[&str] = &[
     "a watch tells nonsense",
     "a watch tells twice",
     "a watch tells what is no UTF-8",
+    "all is listed again in the calm",
     "an endpoint is owed requests",
     "an interim answer arrives",
     "an object goes while its status is worked out",
