@@ -29,8 +29,8 @@ impl Sim {
     /// In the calm of the final state something happens that only statuses may follow.
     pub(super) fn disturb(&mut self) {
         let now = self.net.now;
-        // Ports are tried again within 5 s (BIND_RETRY_MAX_MS), and then statuses follow.
-        let fails = if self.options.bind_failures == Rate::Off { 0 } else { BINDS_FAIL };
+        // Ports are tried again within 5 s (BIND_RETRY_MAX_MS), and routers asked each 5 s.
+        let fails = if self.options.bind_failures == Rate::Off { 0 } else { BINDS_FAIL + FOLLOW };
         let bound = self.options.until_ms * MS + fails + 2 * FOLLOW;
         let is_known = now >= bound && self.is_known();
         let until = self.converged.map_or(0, |since| (since + CALM).max(bound) + RELIST);
@@ -86,6 +86,7 @@ impl Sim {
         };
         let watched = api.watched_by(process.node, net);
         Kind::ALL.iter().all(|kind| watched.contains(kind))
+            && process.is_told_all(api)
             && process.orders.is_empty()
             && process.statuses_differing(net.now) == 0
     }
