@@ -188,8 +188,8 @@ impl Api {
         }
     }
 
-    /// etcd is compacted, and all watches end with that: who watches has to list, and to find all as
-    /// it was.
+    /// etcd is compacted, and all watches end with that: who watches has to list, and to find
+    /// all as it was.
     pub fn compact(&mut self) {
         (self.compacted, self.is_still) = (self.version, true);
         for conn in self.conns.values_mut().filter(|conn| conn.watching.is_some()) {

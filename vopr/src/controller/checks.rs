@@ -36,8 +36,8 @@ impl Process {
         differing.0
     }
 
-    /// Whether it was told of all objects as they are, but for Secrets, of which it keeps a part, and
-    /// no list runs.
+    /// Whether it was told of all objects as they are, and no list runs. But for Secrets, of which
+    /// it keeps a part.
     pub fn is_told_all(&self, api: &Api) -> bool {
         let told: Vec<_> = self.watchers.iter().flat_map(|w| w.shadow.told()).collect();
         let is = |o: &Rc<Object>| api.objects.get(&o.key).is_some_and(|a| a.version == o.version);

@@ -53,6 +53,8 @@ impl Sim {
             }
             _ => {
                 self.api.is_still &= self.is_api_away();
+                // What follows must show before the end.
+                self.converged = Some(now);
                 // A router is not heard for a while, or the API server is away; clients are served
                 // as before.
                 if self.options.in_nodes {

@@ -143,8 +143,8 @@ impl Sim {
         self.contest_until = until;
     }
 
-    /// Who just began to reign may lose the API server, which is restored to before that. Another one,
-    /// which begins then, is given the same epoch, and publishes other content with it.
+    /// Who just began to reign may lose the API server, which is restored to before that. Another
+    /// one, which begins then, is given the same epoch, and publishes other content with it.
     fn give_out_twice(&mut self, running: &[usize]) {
         let is_new = |i: &&usize| {
             let process = self.controllers.0[**i].as_ref().filter(|p| p.lease.reigns);
