@@ -88,6 +88,8 @@ pub struct Api {
     uids: u64,
     pub lists: u64,
     pub status_writes: u64,
+    /// All statuses are written, and nothing that they say of changes any more.
+    pub is_still: bool,
     /// Where a status is written before it is stored.
     pub status_buffer: Vec<u8>,
     pub injected: Injected,
@@ -172,6 +174,7 @@ impl Api {
             uids: 0,
             lists: 0,
             status_writes: 0,
+            is_still: false,
             status_buffer: Vec::new(),
             injected: Injected::default(),
         }
@@ -184,6 +187,15 @@ impl Api {
         if self.prng.chance(1, 2) {
             // Its cache begins anew: older versions are gone.
             self.compacted = self.version;
+        }
+    }
+
+    /// etcd is compacted, and all watches end with that: who watches has to list, and to find
+    /// all as it was.
+    pub fn compact(&mut self) {
+        (self.compacted, self.is_still) = (self.version, true);
+        for conn in self.conns.values_mut().filter(|conn| conn.watching.is_some()) {
+            expire(conn);
         }
     }
 
@@ -612,12 +624,7 @@ impl Api {
                 conn.output.truncate(conn.output.len() - cut);
                 conn.close = true;
             }
-            3 => {
-                let status = status_json(410, "Expired");
-                let line = format!("{{\"type\":\"ERROR\",\"object\":{status}}}\n");
-                chunk(&mut conn.output, &line);
-                conn.close = true;
-            }
+            3 => expire(conn),
             4 => {
                 conn.output.extend(b"0\r\n\r\n");
                 conn.watching = None;
@@ -674,6 +681,14 @@ impl Api {
             chunk(&mut conn.output, &bookmark(self.version, false));
         }
     }
+}
+
+/// A watch ends, since its version is too old.
+fn expire(conn: &mut Conn) {
+    let status = status_json(410, "Expired");
+    let line = format!("{{\"type\":\"ERROR\",\"object\":{status}}}\n");
+    chunk(&mut conn.output, &line);
+    conn.close = true;
 }
 
 /// The time that a watch was asked for is over.

@@ -86,6 +86,13 @@ impl Leases {
         self.past.truncate(at);
         true
     }
+
+    /// It is as before the last one took it, or was never there.
+    pub fn restore_before_taken(&mut self) {
+        let epoch = self.lease.as_ref().map(|lease| lease.transitions);
+        self.past.retain(|past| Some(past.transitions) < epoch);
+        self.lease = self.past.last().cloned();
+    }
 }
 
 /// The Lease that an answer brings.

@@ -144,6 +144,7 @@ const CATALOGUE: &[&str] = &[
     "a watch tells nonsense",
     "a watch tells twice",
     "a watch tells what is no UTF-8",
+    "all is listed again in the calm",
     "an endpoint is owed requests",
     "an interim answer arrives",
     "an object goes while its status is worked out",
@@ -165,6 +166,7 @@ const CATALOGUE: &[&str] = &[
     "the Lease is one's own: Taken",
     "the Lease's answer is lost",
     "the end of initial events is late",
+    "who just began to reign loses the API server, and its epoch is given out again",
     "who reigns loses the API server until the other one takes over",
     "who stood by reigns again",
 ];

@@ -65,11 +65,16 @@ const FOLLOW: Time = 5 * SECOND;
 /// A watch that the server answered with errors may come back so late (BACKOFF_ERROR_MAX_MS).
 const LATE: Time = 42 * SECOND;
 
+/// Ports cannot be bound for so long after all else is healed.
+const BINDS_FAIL: Time = 8 * SECOND;
+
 /// What disturbed the final state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Calm {
     Whole,
     SecretWentBad,
+    /// All is listed again, and nothing may follow.
+    Listed,
     Over,
 }
 
@@ -108,8 +113,9 @@ pub struct Sim {
     converged: Option<Time>,
     /// When they came to it.
     reached: Time,
-    /// What happened since.
+    /// What happened since, and when the last of it did.
     calm: Calm,
+    disturbed: Time,
     /// Who answers in the calm.
     tally: l6::Tally,
     /// Some endpoints refuse connections until then.
@@ -193,6 +199,7 @@ impl Sim {
             converged: None,
             reached: 0,
             calm: Calm::Whole,
+            disturbed: 0,
             tally: l6::Tally::default(),
             flaps_until: 0,
             silent_from: Time::MAX / 2,
@@ -667,7 +674,7 @@ impl Sim {
         self.restart(Node::Api);
         let now = self.net.now;
         // Whoever holds a port is last to go: some seeds get no listener served before.
-        self.net.schedule(now + 8 * SECOND, Event::Step(Step::HealBinds));
+        self.net.schedule(now + BINDS_FAIL, Event::Step(Step::HealBinds));
         if self.options.abandoned {
             let at = now + self.prng.below(LAST_WORDS);
             return self.net.schedule(at, Event::Step(Step::Abandon));

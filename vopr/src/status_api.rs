@@ -165,6 +165,9 @@ fn patch(order: &Order, worked: Worked, api: &mut Api, net: &mut Network) -> Nex
     let addresses = addresses.collect();
     s7::is_of((&order.uid, &read), &object, net);
     s7::written(&object, &status, wall, net);
+    if api.is_still {
+        s7::without_cause(&object, &status, net);
+    }
     api.write_status(&object, status, addresses);
     Next::Over(true)
 }

@@ -249,6 +249,7 @@ impl Workload {
 
     /// The last changes: mostly something is served over HTTPS in the end.
     pub fn finish(&mut self, api: &mut Api, now: Time) {
+        self.ask_too_much(api, now);
         for _ in 0..6 {
             let table = l1::wanted(api, Pairs::default());
             let mut healthy = table.rules.iter().filter(|r| target::is_healthy(r));
@@ -260,6 +261,21 @@ impl Workload {
         for key in api.huge() {
             api.annotate(&key, false);
         }
+    }
+
+    /// A route that is served may get what is not supported, so that its status names a field.
+    fn ask_too_much(&mut self, api: &mut Api, now: Time) {
+        let served = l1::admitted(api).into_iter().filter(|o| o.key.0 == Kind::Route);
+        let served: Vec<_> = served.collect();
+        if served.is_empty() || !self.prng.chance(1, 2) {
+            return;
+        }
+        let route = self.of(&served);
+        let mut spec = route.spec.clone();
+        let Spec::Route { rules, .. } = &mut spec else { return };
+        let headers = vec![("x-kind".to_string(), "r.*".to_string())];
+        rules[0].matches = vec![Match { headers, regex: true, ..Match::default() }];
+        api.apply(route.key.clone(), spec, now);
     }
 
     /// The last route that is admitted goes, where another one waits for its place.

@@ -1,6 +1,7 @@
 //! S7: a status write touches own entries only; lastTransitionTime moves on a flip only;
-//! observedGeneration never falls; nothing is written that is so already. It is written to the
-//! object that it was worked out for, as that was read: not to another one of its name.
+//! observedGeneration never falls; nothing is written that is so already, nor because objects were
+//! heard of in another way. It is written to the object that it was worked out for, as that was
+//! read: not to another one of its name.
 
 use crate::model::object::Object;
 use crate::network::Network;
@@ -58,6 +59,12 @@ pub fn is_of((uid, read): (&str, &Object), object: &Object, net: &mut Network) {
         let text = format!("{:?}: of {uid}, read as {was:?}, written to {is:?}", object.key);
         net.trace.violated(net.now, "S7", text);
     }
+}
+
+/// A status is written though nothing changed that it says of.
+pub fn without_cause(object: &Object, after: &str, net: &mut Network) {
+    let text = format!("{:?}: nothing changed but {:?} to {after:?}", object.key, object.status);
+    net.trace.violated(net.now, "S7", text);
 }
 
 /// A status without its times.

@@ -36,6 +36,18 @@ impl Process {
         differing.0
     }
 
+    /// Whether it was told of all objects as they are, and no list runs. But for Secrets, of which
+    /// it keeps a part.
+    pub fn is_told_all(&self, api: &Api) -> bool {
+        let told: Vec<_> = self.watchers.iter().flat_map(|w| w.shadow.told()).collect();
+        let is = |o: &Rc<Object>| api.objects.get(&o.key).is_some_and(|a| a.version == o.version);
+        let told = told.into_iter().filter(|o| o.key.0 != ModelKind::Secret);
+        let mut is_all = self.watchers.iter().all(|w| !w.shadow.is_listing());
+        let count = told.inspect(|o| is_all &= is(o)).count();
+        let secrets = api.objects.keys().filter(|key| key.0 == ModelKind::Secret).count();
+        is_all && count + secrets == api.objects.len()
+    }
+
     /// Looks at the Snapshot that was just published.
     pub(super) fn check_published(&mut self, around: &mut Around<'_>) {
         around.counts.generations += 1;

@@ -14,6 +14,9 @@ const FLAP: Time = 1500 * MS;
 /// 10 s (KUBE_WATCH_AFTER_FAILURE_MS), and what follows from that must show before the end.
 const AWAY: Time = 6 * SECOND;
 
+/// Who reigns is given so long to watch and list all.
+const RELIST: Time = 10 * SECOND;
+
 /// A watch of a restored API server is silent for so long (KUBE_WATCH_AFTER_FAILURE_MS and
 /// KUBE_WATCH_GRACE_MS), and then its kind is listed.
 const SILENT_WATCH: Time = 20 * SECOND;
@@ -26,6 +29,13 @@ impl Sim {
     /// In the calm of the final state something happens that only statuses may follow.
     pub(super) fn disturb(&mut self) {
         let now = self.net.now;
+        // Ports are tried again within 5 s (BIND_RETRY_MAX_MS), and routers asked each 5 s.
+        let fails = if self.options.bind_failures == Rate::Off { 0 } else { BINDS_FAIL + FOLLOW };
+        let bound = self.options.until_ms * MS + fails + 2 * FOLLOW;
+        let is_known = now >= bound && self.is_known();
+        let until = self.converged.map_or(0, |since| (since + CALM).max(bound) + RELIST);
+        // Not of a server that was restored: who has not noticed that yet has something to say.
+        let waits = !self.options.restored && !is_known && now < until;
         self.calm = match self.calm {
             Calm::Whole => {
                 // The last good pair stays. And D14: the time of day is nothing to go by.
@@ -34,7 +44,16 @@ impl Sim {
                 self.workload.spoil(&mut self.api, now);
                 Calm::SecretWentBad
             }
+            calm if waits => calm,
+            Calm::SecretWentBad if is_known && !self.options.restored => {
+                sometimes("all is listed again in the calm");
+                self.net.trace.say(now, "all watches expire");
+                self.api.compact();
+                Calm::Listed
+            }
             _ => {
+                self.api.is_still &= self.is_api_away();
+                self.disturbed = now;
                 // A router is not heard for a while, or the API server is away; clients are served
                 // as before.
                 if self.options.in_nodes {
@@ -58,6 +77,19 @@ impl Sim {
     /// has not noticed that, it would begin again.
     fn is_api_away(&self) -> bool {
         !self.options.in_nodes && !self.options.restored
+    }
+
+    /// Whether who reigns watches all, and has said what follows from it.
+    fn is_known(&mut self) -> bool {
+        let Sim { controllers, api, net, .. } = self;
+        let Some(process) = controllers.0.iter_mut().flatten().find(|p| p.lease.reigns) else {
+            return false;
+        };
+        let watched = api.watched_by(process.node, net);
+        Kind::ALL.iter().all(|kind| watched.contains(kind))
+            && process.is_told_all(api)
+            && process.orders.is_empty()
+            && process.statuses_differing(net.now) == 0
     }
 
     /// How much later all may come, since a watch has to be silent for its whole time.
@@ -188,6 +220,8 @@ impl Sim {
                 self.reached = now + LATE + notices_late;
             }
             (None, Some(since)) => {
+                // What follows from the last disturbance must show before the end.
+                let since = since.max(self.disturbed);
                 if now >= since + CLIENTS_STAY {
                     self.clients.stopped = true;
                     self.abuser.stop(&mut self.net);

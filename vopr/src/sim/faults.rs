@@ -101,6 +101,9 @@ impl Sim {
         if running.len() > 1 && options.isolations.happens_mostly(&mut self.prng) {
             self.contest(&running);
         }
+        if options.restores != Rate::Off && options.isolations.happens_mostly(&mut self.prng) {
+            self.give_out_twice(&running);
+        }
         if options.isolations.happens(&mut self.prng) {
             self.net.injected.add(Fault::Isolations);
             let others = match self.prng.chance(1, 2) {
@@ -138,6 +141,34 @@ impl Sim {
         self.net.trace.say(self.net.now, &format!("controller {i}, which reigns, loses the API"));
         self.net.cut(node, Node::Api, until);
         self.contest_until = until;
+    }
+
+    /// Who just began to reign may lose the API server, which is restored to before that. Another
+    /// one, which begins then, is given the same epoch, and publishes other content with it.
+    fn give_out_twice(&mut self, running: &[usize]) {
+        let is_new = |i: &&usize| {
+            let process = self.controllers.0[**i].as_ref().filter(|p| p.lease.reigns);
+            let published = process.and_then(|p| p.controller.published());
+            published.is_some_and(|published| published.identity.generation <= 1)
+        };
+        let Some(&i) = running.iter().find(is_new) else { return };
+        let node = Node::Controller(i);
+        let is_cut = self.net.blocked_until(node, Node::Api).is_some();
+        if is_cut || self.net.now < self.contest_until || !self.prng.chance(1, 2) {
+            return;
+        }
+        sometimes("who just began to reign loses the API server, and its epoch is given out again");
+        self.net.injected.add(Fault::Isolations);
+        self.net.injected.add(Fault::Restores);
+        self.net.trace.say(self.net.now, &format!("the epoch of controller {i} is lost"));
+        let (now, other) = (self.net.now, (i + 1) % CONTROLLERS);
+        let until = now + self.prng.range(14 * SECOND, 28 * SECOND);
+        self.net.cut(node, Node::Api, until);
+        self.contest_until = until;
+        self.api.leases.restore_before_taken();
+        self.crash_controller(other);
+        let later = now + self.prng.range(50 * MS, 2 * SECOND);
+        self.net.schedule(later, Event::Step(Step::Restart(Node::Controller(other))));
     }
 
     /// etcd may be saved, and restored later.
