@@ -31,6 +31,8 @@ struct Conn {
     rest: Time,
     /// Nobody looked at it since its last request.
     is_new: bool,
+    /// It came to rest behind an answer: it is kept.
+    is_kept: bool,
     /// When it is closed, if it is idle then, and whether by a reset.
     closes_at: Time,
     resets: bool,
@@ -95,6 +97,7 @@ impl Backends {
                 later: Vec::new(),
                 rest: 0,
                 is_new: false,
+                is_kept: false,
                 closes_at: Time::MAX,
                 resets: false,
                 then: Then::GoOn,
@@ -212,12 +215,26 @@ impl Backends {
         if !core::mem::take(&mut conn.is_new) {
             return;
         }
+        conn.is_kept = true;
         let sheds = self.sheds && self.prng.chance(1, 2);
         if sheds || self.faults.happens(&mut self.prng) {
             let (least, most) = if sheds { (100 * MS, 400 * MS) } else { (0, 3 * SECOND) };
             conn.closes_at = net.now + self.prng.range(least, most);
             conn.resets = self.prng.chance(2, 3);
             net.schedule(conn.closes_at, Event::Timer(Node::Backends, 0));
+        }
+    }
+
+    /// A router that is held up until then does not hear that what it keeps ends meanwhile.
+    pub fn shed_unheard(&mut self, router: usize, until: Time, net: &mut Network) {
+        for (end, conn) in self.conns.iter_mut().filter(|_| self.sheds) {
+            let is_idle = conn.is_kept && conn.output.is_empty() && conn.reader.is_idle();
+            let is_its = net.owner(end.peer()) == Some(Node::Router(router));
+            if is_its && is_idle && conn.tunnel.is_none() && self.prng.chance(1, 3) {
+                conn.closes_at = self.prng.range(net.now, until);
+                conn.resets = true;
+                net.schedule(conn.closes_at, Event::Timer(Node::Backends, 0));
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use crate::model::table::{Served, ServedRule, Table};
 use serval::stdx::Prng;
 use std::net::SocketAddr;
 
-const METHODS: [&str; 7] = ["GET", "GET", "GET", "POST", "POST", "HEAD", "PUT"];
+const METHODS: [&str; 8] = ["GET", "GET", "GET", "POST", "POST", "HEAD", "PUT", "PUT"];
 const QUERIES: [&str; 4] = ["", "", "v=1", "v=2&w=1"];
 
 /// What is asked for.

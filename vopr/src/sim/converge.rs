@@ -29,6 +29,7 @@ impl Sim {
     /// In the calm of the final state something happens that only statuses may follow.
     pub(super) fn disturb(&mut self) {
         let now = self.net.now;
+        self.reached = now + LATE + self.notices_late();
         // Ports are tried again within 5 s (BIND_RETRY_MAX_MS), and routers asked each 5 s.
         let fails = if self.options.bind_failures == Rate::Off { 0 } else { BINDS_FAIL + FOLLOW };
         let bound = self.options.until_ms * MS + fails + 2 * FOLLOW;
@@ -217,7 +218,6 @@ impl Sim {
             }
             (None, Some(since)) if self.calm != Calm::Over && now >= since + CALM => {
                 self.disturb();
-                self.reached = now + LATE + notices_late;
             }
             (None, Some(since)) => {
                 // What follows from the last disturbance must show before the end.

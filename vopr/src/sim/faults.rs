@@ -9,6 +9,7 @@ use crate::marks::sometimes;
 use crate::network::{Event, MS, Node, SECOND, Step, Time};
 use crate::seed::Rate;
 use crate::workload::PORTS;
+use std::collections::BTreeMap;
 
 /// Nodes that have something to say to each other.
 const LINKS: [(Node, Node); 10] = [
@@ -244,6 +245,7 @@ impl Sim {
         if may && !self.pauses.has(node) {
             let until = self.net.now + self.prng.range(MS, 60 * MS);
             self.pauses.pause(node);
+            self.backends.shed_unheard(i, until, &mut self.net);
             // D12 counts turns, of which one that was paused has many at once.
             self.routers[i].is_calm = false;
             self.net.schedule(until, Event::Step(Step::Resume(node)));
@@ -258,11 +260,29 @@ impl Sim {
     pub(super) fn resume(&mut self, node: Node) {
         if self.pauses.has(node) {
             self.net.trace.say(self.net.now, &format!("{node:?} goes on"));
-            self.pauses.resume(node).into_iter().for_each(|event| self.dispatch(event));
+            let mut events = self.pauses.resume(node);
+            if self.prng.chance(1, 2) {
+                self.mix(&mut events);
+            }
+            events.into_iter().for_each(|event| self.dispatch(event));
             if let (Node::Router(i), true) = (node, self.converged.is_some()) {
                 self.routers[i].begin_calm();
             }
         }
+    }
+
+    /// Who looks after a while is told of each socket in turn, in no order of time between them.
+    fn mix(&mut self, events: &mut [Event]) {
+        let mut turns = BTreeMap::new();
+        for event in events.iter() {
+            if let Event::Socket(end, _) = event {
+                turns.entry(*end).or_insert_with(|| self.prng.below(1 << 32));
+            }
+        }
+        events.sort_by_key(|event| match event {
+            Event::Socket(end, _) => turns[end],
+            _ => 0,
+        });
     }
 
     /// The wall clock of a node is set to another time: some seconds or years away.
