@@ -36,16 +36,17 @@ impl Process {
         differing.0
     }
 
-    /// Whether it was told of all objects as they are, and no list runs. But for Secrets, of which
-    /// it keeps a part.
+    /// Whether it was told of all objects as they are, and no list runs: of Secrets, those that a
+    /// Gateway refers to.
     pub fn is_told_all(&self, api: &Api) -> bool {
-        let told: Vec<_> = self.watchers.iter().flat_map(|w| w.shadow.told()).collect();
+        let gateways = &self.watchers[ModelKind::Gateway as usize].shadow;
+        let counts =
+            |o: &Rc<Object>| o.key.0 != ModelKind::Secret || gateways.refers_to(&o.key.1, &o.key.2);
         let is = |o: &Rc<Object>| api.objects.get(&o.key).is_some_and(|a| a.version == o.version);
-        let told = told.into_iter().filter(|o| o.key.0 != ModelKind::Secret);
+        let told = self.watchers.iter().flat_map(|w| w.shadow.told()).filter(|o| counts(o));
         let mut is_all = self.watchers.iter().all(|w| !w.shadow.is_listing());
         let count = told.inspect(|o| is_all &= is(o)).count();
-        let secrets = api.objects.keys().filter(|key| key.0 == ModelKind::Secret).count();
-        is_all && count + secrets == api.objects.len()
+        is_all && count == api.objects.values().filter(|o| counts(o)).count()
     }
 
     /// Looks at the Snapshot that was just published.
