@@ -88,7 +88,7 @@ pub struct Api {
     uids: u64,
     pub lists: u64,
     pub status_writes: u64,
-    /// All statuses are written, and nothing that they say of changes any more.
+    /// All statuses are written, and no object that they say of changes any more.
     pub is_still: bool,
     /// Where a status is written before it is stored.
     pub status_buffer: Vec<u8>,
@@ -194,7 +194,7 @@ impl Api {
     /// all as it was.
     pub fn compact(&mut self) {
         (self.compacted, self.is_still) = (self.version, true);
-        for conn in self.conns.values_mut().filter(|conn| conn.watching.is_some()) {
+        for conn in self.conns.values_mut().filter(|c| c.watching.is_some() && !c.close) {
             expire(conn);
         }
     }

@@ -65,9 +65,6 @@ const FOLLOW: Time = 5 * SECOND;
 /// A watch that the server answered with errors may come back so late (BACKOFF_ERROR_MAX_MS).
 const LATE: Time = 42 * SECOND;
 
-/// Ports cannot be bound for so long after all else is healed.
-const BINDS_FAIL: Time = 8 * SECOND;
-
 /// What disturbed the final state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Calm {
@@ -674,7 +671,7 @@ impl Sim {
         self.restart(Node::Api);
         let now = self.net.now;
         // Whoever holds a port is last to go: some seeds get no listener served before.
-        self.net.schedule(now + BINDS_FAIL, Event::Step(Step::HealBinds));
+        self.net.schedule(now + 8 * SECOND, Event::Step(Step::HealBinds));
         if self.options.abandoned {
             let at = now + self.prng.below(LAST_WORDS);
             return self.net.schedule(at, Event::Step(Step::Abandon));

@@ -30,11 +30,8 @@ impl Sim {
     pub(super) fn disturb(&mut self) {
         let now = self.net.now;
         self.reached = now + LATE + self.notices_late();
-        // Ports are tried again within 5 s (BIND_RETRY_MAX_MS), and routers asked each 5 s.
-        let fails = if self.options.bind_failures == Rate::Off { 0 } else { BINDS_FAIL + FOLLOW };
-        let bound = self.options.until_ms * MS + fails + 2 * FOLLOW;
-        let is_known = now >= bound && self.is_known();
-        let until = self.converged.map_or(0, |since| (since + CALM).max(bound) + RELIST);
+        let is_known = self.is_known();
+        let until = self.converged.map_or(0, |since| since + CALM + RELIST);
         // Not of a server that was restored: who has not noticed that yet has something to say.
         let waits = !self.options.restored && !is_known && now < until;
         self.calm = match self.calm {
@@ -53,7 +50,6 @@ impl Sim {
                 Calm::Listed
             }
             _ => {
-                self.api.is_still &= self.is_api_away();
                 self.disturbed = now;
                 // A router is not heard for a while, or the API server is away; clients are served
                 // as before.
