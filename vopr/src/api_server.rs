@@ -193,7 +193,7 @@ impl Api {
     /// etcd is compacted, and all watches end with that: who watches has to list, and to find
     /// all as it was.
     pub fn compact(&mut self) {
-        (self.compacted, self.is_still) = (self.version, true);
+        self.compacted = self.version;
         for conn in self.conns.values_mut().filter(|c| c.watching.is_some() && !c.close) {
             expire(conn);
         }

@@ -36,15 +36,16 @@ impl Process {
         differing.0
     }
 
-    /// Whether it was told of all objects as they are, and no list runs: of Secrets, those that a
-    /// Gateway refers to.
+    /// Whether it was told of all objects as they are, and no list runs or is needed: of Secrets,
+    /// those that a Gateway refers to.
     pub fn is_told_all(&self, api: &Api) -> bool {
         let gateways = &self.watchers[ModelKind::Gateway as usize].shadow;
         let counts =
             |o: &Rc<Object>| o.key.0 != ModelKind::Secret || gateways.refers_to(&o.key.1, &o.key.2);
         let is = |o: &Rc<Object>| api.objects.get(&o.key).is_some_and(|a| a.version == o.version);
         let told = self.watchers.iter().flat_map(|w| w.shadow.told()).filter(|o| counts(o));
-        let mut is_all = self.watchers.iter().all(|w| !w.shadow.is_listing());
+        let is_whole = |shadow: &Shadow| !shadow.is_listing() && !shadow.is_behind;
+        let mut is_all = self.watchers.iter().all(|w| is_whole(&w.shadow));
         let count = told.inspect(|o| is_all &= is(o)).count();
         is_all && count == api.objects.values().filter(|o| counts(o)).count()
     }

@@ -47,6 +47,8 @@ impl Sim {
                 sometimes("all is listed again in the calm");
                 self.net.trace.say(now, "all watches expire");
                 self.api.compact();
+                // Whose addresses are those of nodes has listeners by which routers are ready.
+                self.api.is_still = !self.options.in_nodes;
                 Calm::Listed
             }
             _ => {
